@@ -1,0 +1,1 @@
+"""What pgcleanup costs, measured: `python -m benchmarks`. Figures for people, no assertions."""

@@ -1,0 +1,52 @@
+-- Record the names that one row of a table lets go, on UPDATE and, where it is fired for it, on DELETE.
+-- * A value becomes text only through concat(), its type's output function. A cast or to_jsonb would run
+--   code that the table's owner can supply, as this function's owner.
+-- * A column that was renamed, retyped or dropped a moment ago must not fail the user's write: names first,
+--   attribute numbers only where a name is gone, since numbers change in dump and restore.
+-- * What can fail stands in a block of its own that writes nothing, so no subtransaction id is spent.
+CREATE OR REPLACE FUNCTION {function:q}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {tag:q}
+DECLARE
+    _old text[];
+    _new text[] := '{{}}';
+    _pk text;
+    _list text;
+BEGIN
+    BEGIN
+        _old := ARRAY[{old_names:q}];
+        _new := ARRAY[{new_names:q}];
+        IF _old = _new THEN
+            RETURN NULL;
+        END IF;
+        _pk := {primary_key:q};
+    EXCEPTION WHEN undefined_column OR datatype_mismatch THEN
+        SELECT string_agg(CASE WHEN a.attname IS NULL THEN 'NULL' ELSE format('concat(($1).%I)', a.attname) END, ', ' ORDER BY c.i)
+          INTO _list
+          FROM unnest({columns:q}, {attnums:q}) WITH ORDINALITY AS c(name, attnum, i)   -- the primary key last
+          LEFT JOIN LATERAL (
+              SELECT x.attname
+                FROM pg_attribute x
+                LEFT JOIN pg_attribute r ON r.attrelid = coalesce(pg_partition_root(TG_RELID), TG_RELID)
+                                        AND r.attnum = c.attnum AND NOT r.attisdropped
+               WHERE x.attrelid = TG_RELID AND NOT x.attisdropped AND x.attname IN (c.name, r.attname)
+               ORDER BY x.attname <> c.name LIMIT 1) a ON true;
+        EXECUTE 'SELECT ARRAY[' || _list || ']::text[]' INTO _old USING OLD;
+        IF TG_OP = 'UPDATE' THEN
+            EXECUTE 'SELECT ARRAY[' || _list || ']::text[]' INTO _new USING NEW;
+        END IF;
+        _pk := {moved_primary_key:q};
+    END;
+    -- Without a ledger, after a partial restore for example, the user's write goes on.
+    IF NOT coalesce(has_table_privilege(to_regclass({ledger_name:l}), 'INSERT'), false) THEN
+        RAISE WARNING 'pgcleanup: no ledger to write to, old file names of % are not recorded', TG_RELID::regclass;
+        RETURN NULL;
+    END IF;
+    INSERT INTO {ledger:q} (source, name, object_pk, operation, transaction_id, db_user, application_name, context, keep)
+        SELECT u.source, u.old, _pk, TG_OP, pg_current_xact_id()::text::bigint, session_user, current_setting('application_name'),
+               coalesce(nullif(current_setting('pgcleanup.context', true), ''), nullif(current_setting('pghistory.context_metadata', true), '')), coalesce(current_setting('pgcleanup.keep', true), '') = 'on'
+          FROM unnest({sources:q}, _old[:{count:q}], _new[:{count:q}]) AS u(source, old, new)
+         WHERE u.old <> '' AND u.old IS DISTINCT FROM u.new;
+    {notify:q}
+    RETURN NULL;
+END
+{tag:q};

@@ -1,0 +1,33 @@
+"""Everything but the drain: `manage.py pgcleanup SUBCOMMAND`, each in a module of `management/subcommands/`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import DatabaseError
+
+from pgcleanup.management.output.base import FAILED, DeletionCommand
+from pgcleanup.management.subcommands import SUBCOMMANDS
+
+
+class Command(DeletionCommand):
+    """`manage.py pgcleanup SUBCOMMAND`."""
+
+    help = "Looks after the recording and deletion of files. The files themselves are deleted by drain_deletions."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
+        self.subcommands = {one.name: one(self) for one in SUBCOMMANDS}
+        for name, subcommand in self.subcommands.items():
+            subparser = parsers.add_parser(name, help=subcommand.help, description=subcommand.description)
+            subcommand.add_arguments(subparser)
+            self.add_database_argument(subparser)
+            self.repeat_common_arguments(subparser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        using = self.known_alias(options["database"])
+        try:
+            self.subcommands[options["subcommand"]].run(using, options)
+        except DatabaseError as error:
+            raise CommandError(f'database "{using}" reports: {str(error).strip()}', returncode=FAILED) from error

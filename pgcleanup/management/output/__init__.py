@@ -1,0 +1,1 @@
+"""What the commands print: reports in, lines of text or JSON out. Decides nothing, asks no database."""

@@ -1,0 +1,93 @@
+"""What the commands have in common: exit codes, and refusing to work with settings that make no sense."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import SUPPRESS
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from pgcleanup import checks
+from pgcleanup.status.words import in_utc
+
+FAILED, WRONG_USAGE, REFUSED = 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a report."""
+
+    text: str
+    problem: bool = False
+    """Whether it is printed even where only problems are."""
+
+
+class Ended(CommandError):
+    """The command has said what there is to say, and ends with an exit code other than 0."""
+
+
+class DeletionCommand(BaseCommand):
+    """A command that works on one database and ends with an exit code that says how it went."""
+
+    # Our own checks are looked at by the command itself: others' must not stop the drain.
+    requires_system_checks = []
+
+    def add_database_argument(self, parser: CommandParser) -> None:
+        """Add `--database`."""
+        parser.add_argument(
+            "--database", default=DEFAULT_DB_ALIAS, metavar="ALIAS", help='the database, by its alias ("default")'
+        )
+
+    def repeat_common_arguments(self, parser: CommandParser) -> None:
+        """Let a subcommand take Django's own options after its name, too, where people write them."""
+        parser.add_argument("-v", "--verbosity", type=int, choices=[0, 1, 2, 3], default=SUPPRESS, help=SUPPRESS)
+        for option in ("--settings", "--pythonpath"):
+            parser.add_argument(option, default=SUPPRESS, help=SUPPRESS)
+        for option in ("--traceback", "--no-color", "--force-color"):
+            parser.add_argument(option, action="store_true", default=SUPPRESS, help=SUPPRESS)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run; what has been printed in full already ends without one more line on stderr."""
+        try:
+            return super().execute(*args, **options)
+        except Ended as ended:
+            # A private name of Django's, documented nowhere else: call_command() must get the exception.
+            if getattr(self, "_called_from_command_line", False):
+                sys.exit(ended.returncode)
+            raise
+
+    def known_alias(self, alias: str) -> str:
+        """Return the alias, or end with 2 where DATABASES has no such name."""
+        if alias not in connections.databases:
+            known = ", ".join(sorted(connections.databases))
+            raise CommandError(f'there is no database "{alias}" in DATABASES, which has: {known}', returncode=2)
+        return alias
+
+    def write_lines(self, lines: list[Line], verbosity: int) -> None:
+        """Write a report, problems in the colour of a warning; with verbosity 0 nothing but them."""
+        for line in lines:
+            if verbosity or line.problem:
+                self.stdout.write(line.text, self.style.WARNING if line.problem else None)
+
+
+def refusals() -> list[str]:
+    """Return a sentence for each error of our own checks, with its id: every drain refuses to start with one."""
+    return [f"{error.id}: {error.msg} {error.hint or ''}".rstrip() for error in checks.errors()]
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON: durations in seconds, times as ISO 8601 in UTC."""
+    return json.dumps(value, default=_plain, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        return in_utc(value).isoformat()
+    raise TypeError(f"{type(value).__name__} has no place in a report")

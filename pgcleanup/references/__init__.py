@@ -1,0 +1,14 @@
+"""The one reference check, and what else is asked of the users' tables.
+
+`check` asks which names anything still needs, in one statement and so one snapshot; `sample` for some names that rows
+hold; `scans` which columns have no index for it.
+"""
+
+from __future__ import annotations
+
+from pgcleanup.references.checking import Answer, check, check_elsewhere
+from pgcleanup.references.places import present
+from pgcleanup.references.sampling import Sample, sample
+from pgcleanup.references.scans import columns_scanned
+
+__all__ = ["Answer", "Sample", "check", "check_elsewhere", "columns_scanned", "present", "sample"]

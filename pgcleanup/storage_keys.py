@@ -1,0 +1,87 @@
+"""Which storages are the same place: two fields share a storage when deleting in one deletes in the other."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import Any
+
+from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage
+from django.utils.functional import LazyObject, empty
+
+# What decides which file a name means, over the storages that people use (django-storages among them).
+_PLACE = (
+    "location",
+    "_location",
+    "base_location",
+    "bucket_name",
+    "endpoint_url",
+    "azure_container",
+    "account_name",
+    "custom_endpoint",
+    "root_path",
+    "project_id",
+)
+_CREDENTIAL = re.compile(r"secret|passw|token|credential|key|sas|auth|session", re.IGNORECASE)
+
+
+def unwrapped(storage: Storage) -> Storage:
+    """Return the storage behind a lazy one, such as `default_storage`."""
+    while isinstance(storage, LazyObject):
+        if storage._wrapped is empty:
+            storage._setup()
+        storage = storage._wrapped
+    return storage
+
+
+def storage_key(storage: Storage) -> str:
+    """Return a digest of the place a storage keeps its files in; never of a credential.
+
+    Equal for two storages that would delete the same file. Two local storages are the same place when
+    their resolved locations are equal, whatever their classes: taking them for two could delete a file
+    that the other one's rows still name.
+    """
+    return hashlib.sha256(repr(_place(unwrapped(storage))).encode()).hexdigest()[:32]
+
+
+def describe(storage: Storage) -> str:
+    """Name a storage for people: class and place, no credentials."""
+    storage = unwrapped(storage)
+    known = _attributes(storage)
+    place = known.get("location") or known.get("_location")
+    bucket = known.get("bucket_name") or known.get("azure_container")
+    parts = [part for part in (bucket and f"bucket {bucket}", place) if part]
+    return f"{type(storage).__name__} ({', '.join(parts)})" if parts else type(storage).__name__
+
+
+def _place(storage: Storage) -> tuple[Any, ...]:
+    if isinstance(storage, FileSystemStorage):
+        return ("FileSystemStorage", os.path.realpath(storage.location))
+    name = f"{type(storage).__module__}.{type(storage).__qualname__}"
+    known = _attributes(storage)
+    if known and not isinstance(storage, InMemoryStorage):
+        # The library's class that deletes, not a project's: a public and a private one on a bucket are one place.
+        deletes = [kind for kind in type(storage).__mro__ if "delete" in vars(kind) and kind is not Storage]
+        base = deletes[-1] if deletes else type(storage)
+        return (f"{base.__module__}.{base.__qualname__}", *sorted(known.items()))
+    return (name, *sorted(known.items()), *_constructor_arguments(storage))
+
+
+def _attributes(storage: Storage) -> dict[str, str]:
+    values = {name: getattr(storage, name, None) for name in _PLACE}
+    return {name: str(value) for name, value in values.items() if isinstance(value, str | os.PathLike) and value}
+
+
+def _constructor_arguments(storage: Storage) -> tuple[str, ...]:
+    """Return what a storage was made with, as `@deconstructible` keeps it, less what smells of a credential."""
+    positional, named = getattr(storage, "_constructor_args", ((), {}))
+    shown = [_text(value) for value in positional]
+    shown += [f"{name}={_text(value)}" for name, value in sorted(named.items()) if not _CREDENTIAL.search(name)]
+    return tuple(shown)
+
+
+def _text(value: Any) -> str:
+    """Return a text that is the same in every process: an object's default repr has its address in it."""
+    plain = isinstance(value, str | int | float | bool | os.PathLike | type(None))
+    return repr(value) if plain else type(value).__qualname__

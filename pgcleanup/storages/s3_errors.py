@@ -1,0 +1,47 @@
+"""The errors that S3 answers a deletion with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from botocore.exceptions import ClientError
+
+from pgcleanup.storages.base import Changed
+from pgcleanup.storages.errors import status_of
+
+# Of what speaks S3's protocol, but not all of it.
+_NOT_UNDERSTOOD = {
+    "NotImplemented",
+    "MethodNotAllowed",
+    "MalformedXML",
+    "InvalidArgument",
+    "InvalidRequest",
+    "MissingContentMD5",
+}
+_STATUS = {
+    "AccessDenied": 403,
+    "SlowDown": 503,
+    "ServiceUnavailable": 503,
+    "RequestLimitExceeded": 503,
+    "InternalError": 500,
+}
+
+
+def as_client_error(error: Mapping[str, str]) -> Exception | None:
+    """Return the error of one key, in a call for many, as if it had been asked for alone; None where it had gone."""
+    code = error.get("Code", "")
+    if code in ("NoSuchKey", "NoSuchVersion"):
+        return None
+    if code == "PreconditionFailed":
+        return Changed(error["Key"])
+    response = {
+        "Error": {"Code": code, "Message": error.get("Message", "")},
+        "ResponseMetadata": {"HTTPStatusCode": _STATUS.get(code, 400)},
+    }
+    failure: Exception = ClientError(response, "DeleteObjects")
+    return failure
+
+
+def is_not_understood(error: ClientError) -> bool:
+    """Whether the server does not know what it was asked for."""
+    return error.response["Error"]["Code"] in _NOT_UNDERSTOOD or status_of(error) == 501

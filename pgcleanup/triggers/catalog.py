@@ -1,0 +1,206 @@
+"""What the database has: its ledger, the tables of the file columns, and the triggers and functions of ours.
+
+Two catalog queries that take no lock on a user's table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pgcleanup import sql
+from pgcleanup.columns import FileColumn
+from pgcleanup.triggers.render import LEDGER, PREFIX
+
+COLUMN_TABLE = "file_deletion_column"
+
+# Names are resolved as the session's search_path resolves them for the application. The column table stands beside
+# the ledger: with a schema for each tenant, one further on in the path is another ledger's.
+_LEDGER_STATE = """
+SELECT n.nspname, EXISTS (SELECT FROM pg_class t WHERE t.relnamespace = n.oid AND t.relname = %(columns)s),
+       current_setting('server_version_num')::int, quote_ident(current_user), c.relowner::regrole::text
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.oid = to_regclass(%(ledger)s)
+"""
+
+# One row for each table that a column of ours names, for its partitions and inheritance children, and for
+# any other table that still has a trigger of ours.
+_RELATIONS = r"""
+WITH RECURSIVE wanted AS (
+    SELECT t.quoted, to_regclass(t.quoted)::oid AS oid
+      FROM unnest(%(tables)s::text[]) AS t(quoted)
+     WHERE to_regclass(t.quoted) IS NOT NULL
+), family(oid, root) AS (
+    SELECT oid, oid FROM wanted
+    UNION
+    SELECT i.inhrelid, f.root FROM family f JOIN pg_inherits i ON i.inhparent = f.oid
+), own AS MATERIALIZED (
+    SELECT p.oid
+      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+     WHERE n.nspname = %(schema)s AND p.proname LIKE 'pgcleanup\_%%' AND p.prorettype = 'trigger'::regtype
+), placed AS MATERIALIZED (
+    SELECT g.tgrelid, json_agg(json_build_object(
+               'name', g.tgname, 'enabled', g.tgenabled, 'type', g.tgtype, 'function', p.proname,
+               'cloned', g.tgparentid <> 0)) AS triggers
+      FROM pg_trigger g JOIN own ON own.oid = g.tgfoid JOIN pg_proc p ON p.oid = own.oid
+     GROUP BY g.tgrelid
+)
+SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, c.relispartition,
+       EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_children,
+       EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) AS has_parent,
+       c.relowner::regrole::text,
+       (SELECT array_agg(w.quoted) FROM wanted w WHERE w.oid = c.oid) AS quoted,
+       (SELECT array_agg(f.root::bigint) FROM family f WHERE f.oid = c.oid AND f.root <> c.oid) AS roots,
+       (SELECT json_object_agg(a.attname, json_build_array(a.attnum, a.atttypid::bigint))
+          FROM pg_attribute a
+         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+           AND a.attname = ANY(%(columns)s)) AS attributes,
+       coalesce(placed.triggers, '[]') AS triggers
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN placed ON placed.tgrelid = c.oid
+ WHERE c.oid IN (SELECT oid FROM family UNION SELECT tgrelid FROM placed)
+ ORDER BY n.nspname, c.relname
+"""
+
+_FUNCTIONS = r"""
+SELECT p.proname, md5(p.prosrc), coalesce(d.description, ''), p.prosecdef, coalesce(p.proconfig, '{}'),
+       ARRAY(SELECT x.grantee::regrole::text FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x),
+       p.proowner::regrole::text, coalesce(has_table_privilege(p.proowner, to_regclass(%(ledger)s), 'INSERT'), false)
+  FROM pg_proc p
+  JOIN pg_namespace n ON n.oid = p.pronamespace
+  LEFT JOIN pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass
+ WHERE n.nspname = %(schema)s AND p.proname LIKE 'pgcleanup\_%%' AND p.prorettype = 'trigger'::regtype
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where the ledger of a database is, and who we are there. Roles are quoted, ready for SQL."""
+
+    schema: str
+    has_column_table: bool
+    server_version: int
+    user: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledTrigger:
+    """A trigger of ours as the catalog has it."""
+
+    name: str
+    enabled: str
+    type: int
+    function: str
+    cloned: bool
+
+    @property
+    def fires(self) -> bool:
+        return self.enabled in "OA"
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledFunction:
+    """A function of ours as the catalog has it."""
+
+    name: str
+    body_md5: str
+    comment: str
+    security_definer: bool
+    config: tuple[str, ...]
+    grantees: tuple[str, ...]
+    """Who may execute it; "-" is everybody."""
+    owner: str
+    owner_may_record: bool
+    """Whether its owner, as whom it runs, may write the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table with what matters of it."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    is_partition: bool
+    has_children: bool
+    has_parent: bool
+    owner: str
+    quoted: tuple[str, ...]
+    roots: tuple[int, ...]
+    attributes: Mapping[str, tuple[int, int]]
+    """Column name → attribute number, type oid; only columns that some file column or primary key is named after."""
+    triggers: tuple[InstalledTrigger, ...]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Everything of the above, as one moment had it."""
+
+    ledger: Ledger
+    relations: tuple[Relation, ...]
+    functions: Mapping[str, InstalledFunction] = field(default_factory=dict)
+
+    @cached_property
+    def by_oid(self) -> dict[int, Relation]:
+        """The tables by their oid."""
+        return {relation.oid: relation for relation in self.relations}
+
+    @cached_property
+    def by_quoted_name(self) -> dict[str, Relation]:
+        """The tables by the quoted names that lead to them."""
+        return {quoted: relation for relation in self.relations for quoted in relation.quoted}
+
+
+def read_ledger(using: str) -> Ledger | None:
+    """Return where the ledger of this database is, or None if it has none (or is not PostgreSQL)."""
+    rows = sql.fetch(using, _LEDGER_STATE, {"ledger": LEDGER, "columns": COLUMN_TABLE})
+    return Ledger(*rows[0]) if rows else None
+
+
+def read_catalog(using: str, ledger: Ledger, columns: Sequence[FileColumn]) -> Catalog:
+    """Read what is installed for these columns, and what of ours is installed elsewhere."""
+    names = {column.column for column in columns} | {part for column in columns for part in column.primary_key}
+    parameters = {
+        "tables": sorted({column.table for column in columns}),
+        "columns": sorted(names),
+        "schema": ledger.schema,
+    }
+    relations = [_relation(row) for row in sql.fetch(using, _RELATIONS, parameters)]
+    placed = {"schema": ledger.schema, "ledger": sql.qualified(ledger.schema, LEDGER)}
+    functions = [_function(row) for row in sql.fetch(using, _FUNCTIONS, placed)]
+    return Catalog(ledger, tuple(relations), {function.name: function for function in functions})
+
+
+def _relation(row: tuple[Any, ...]) -> Relation:
+    oid, schema, name, kind, is_partition, has_children, has_parent, owner, quoted, roots, attributes, triggers = row
+    attributes, triggers = _decoded(attributes) or {}, _decoded(triggers)
+    return Relation(
+        oid,
+        schema,
+        name,
+        kind,
+        is_partition,
+        has_children,
+        has_parent,
+        owner,
+        quoted=tuple(quoted or ()),
+        roots=tuple(roots or ()),
+        attributes={name: (number, type_oid) for name, (number, type_oid) in attributes.items()},
+        triggers=tuple(InstalledTrigger(**trigger) for trigger in triggers if trigger["name"].startswith(PREFIX)),
+    )
+
+
+def _function(row: tuple[Any, ...]) -> InstalledFunction:
+    name, body_md5, comment, security_definer, config, grantees, *owner = row
+    return InstalledFunction(name, body_md5, comment, security_definer, tuple(config), tuple(grantees), *owner)
+
+
+def _decoded(value: Any) -> Any:
+    """Return JSON as Python values: Django leaves it as text where it set the connection up that way."""
+    return json.loads(value) if isinstance(value, str) else value

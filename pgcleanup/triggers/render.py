@@ -1,0 +1,232 @@
+"""File columns of one table → the SQL of its record functions and triggers. Decides nothing, runs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+from pgcleanup import sql, templates
+
+LEDGER = "pending_file_deletion"
+PREFIX = "pgcleanup_"
+_MAX_IDENTIFIER_BYTES = 63
+# Stands for the dollar tag until the rest is rendered. PostgreSQL has no NUL in any name.
+_TAG = "\0"
+
+
+class Kind(str, Enum):
+    """A record function; the value is the part of its name that tells it."""
+
+    ROW = "row"
+    DELETE = "del"
+    TRUNCATE = "trunc"
+
+
+_TEMPLATES = {
+    Kind.ROW: "record_row.v1.sql",
+    Kind.DELETE: "record_delete.v1.sql",
+    Kind.TRUNCATE: "record_truncate.v1.sql",
+}
+_FIND_COLUMNS = "find_columns.v1.sql"
+_NOTIFY = "notify.v1.sql"
+
+
+class Form(Enum):
+    """How a table's writes reach the functions."""
+
+    PLAIN = "plain"  # UPDATE by row, DELETE by statement
+    BY_ROW = "by row"  # partitions and inheritance: a statement trigger misses DML aimed at a child
+    PARTITIONED = "partitioned"  # by row, and PostgreSQL clones the trigger to the partitions
+    FOREIGN = "foreign"  # by row, no TRUNCATE before PostgreSQL 16
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A column as the catalog has it now."""
+
+    name: str
+    number: int
+    type_oid: int
+    source: str = ""  # of a file column; empty for a part of the primary key
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table to record, with the columns that it really has."""
+
+    oid: int
+    schema: str
+    name: str
+    form: Form
+    file_columns: tuple[Attribute, ...]
+    primary_key: tuple[Attribute, ...]
+    owner: str = ""
+    has_clone: bool = False
+    """A partition whose row trigger is, or will be, cloned from its root."""
+    functions_of: tuple[str, str] | None = None
+    """Schema and name of another table whose functions it shares: a partition those of its root."""
+
+    @property
+    def quoted(self) -> str:
+        """The name as SQL."""
+        return sql.qualified(self.schema, self.name)
+
+    @property
+    def label(self) -> str:
+        """The name as people read it."""
+        return f"{self.schema}.{self.name}"
+
+
+def function_name(kind: Kind, target: Table) -> str:
+    """Name a table's function: readable, cut to what PostgreSQL keeps, unique by a digest of schema and table."""
+    schema, table = target.functions_of or (target.schema, target.name)
+    digest = _table_digest(schema, table)
+    room = _MAX_IDENTIFIER_BYTES - len(f"{PREFIX}{kind.value}__{digest}")
+    readable = table.encode()[:room].decode(errors="ignore")
+    return f"{PREFIX}{kind.value}_{readable}_{digest}"
+
+
+def trigger_name(kind: Kind, table: Table) -> str:
+    """Name the trigger. A partitioned table's row trigger, cloned to the partitions, is unique to its root."""
+    if kind is Kind.ROW and table.form is Form.PARTITIONED:
+        return f"{PREFIX}row_{_table_digest(table.schema, table.name)}"
+    return f"{PREFIX}{kind.value}"
+
+
+def trigger_kinds(table: Table, server_version: int) -> list[Kind]:
+    """Return the triggers that a table needs itself."""
+    kinds = [] if table.has_clone else [Kind.ROW]
+    if table.form is Form.PLAIN:
+        kinds.append(Kind.DELETE)
+    if table.form is not Form.FOREIGN or server_version >= 160000:
+        kinds.append(Kind.TRUNCATE)
+    return kinds
+
+
+def render_function(kind: Kind, table: Table, ledger_schema: str) -> str:
+    """Return the `CREATE OR REPLACE FUNCTION` of one of the table's record functions."""
+    return _render(_TEMPLATES[kind], kind, table, ledger_schema)
+
+
+def render_idle_function(function: str) -> str:
+    """Return a function of that (qualified, quoted) name that does nothing."""
+    return templates.render("idle.v1.sql", function=function, tag="$pgcleanup$")
+
+
+def render_trigger(kind: Kind, table: Table, function: str) -> str:
+    """Return the `CREATE OR REPLACE TRIGGER` that fires `function` (qualified, quoted)."""
+    name = sql.quote_identifier(trigger_name(kind, table))
+    timing = {
+        Kind.ROW: "AFTER UPDATE" if table.form is Form.PLAIN else "AFTER UPDATE OR DELETE",
+        Kind.DELETE: "AFTER DELETE",
+        Kind.TRUNCATE: "BEFORE TRUNCATE",
+    }[kind]
+    level = {
+        Kind.ROW: "FOR EACH ROW",
+        Kind.DELETE: "REFERENCING OLD TABLE AS _old_rows FOR EACH STATEMENT",
+        Kind.TRUNCATE: "FOR EACH STATEMENT",
+    }[kind]
+    # Neither UPDATE OF nor WHEN: a trigger bound to a column makes the user's RemoveField fail, and
+    # UPDATE OF misses what another BEFORE trigger changed.
+    return f"CREATE OR REPLACE TRIGGER {name} {timing} ON {table.quoted} {level} EXECUTE FUNCTION {function}()"
+
+
+def trigger_type(kind: Kind, table: Table) -> int:
+    """Return `pg_trigger.tgtype` of the trigger as rendered (pg_trigger.h: row 1, before 2, delete 8, update 16,
+    truncate 32)."""
+    return {Kind.ROW: 17 if table.form is Form.PLAIN else 25, Kind.DELETE: 8, Kind.TRUNCATE: 34}[kind]
+
+
+def template_names() -> list[str]:
+    """Return the templates that record functions are rendered from."""
+    return sorted({*_TEMPLATES.values(), _FIND_COLUMNS, _NOTIFY})
+
+
+@lru_cache(maxsize=4096)
+def digest(kind: Kind, table: Table, ledger_schema: str, *, portable: bool = False) -> str:
+    """Fingerprint all that a function is rendered from, without rendering it: whoever changes what this module
+    makes of the same template and columns gives the template a new version.
+
+    The columns' types count: when one changes, sessions that have the function's old plan cached must get
+    a new one, and replacing the function is what makes them. Only the names count in a `portable` one.
+    """
+    versions = [templates.digest(name) for name in (_TEMPLATES[kind], _FIND_COLUMNS, _NOTIFY)]
+    columns: tuple[object, ...] = table.file_columns, table.primary_key
+    if portable:
+        columns = tuple([(column.name, column.source) for column in (*table.file_columns, *table.primary_key)])
+    parts = (versions, ledger_schema, function_name(kind, table), *columns)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
+
+
+def body_md5(function_sql: str) -> str:
+    """Return the MD5 of the text between the dollar tags, which the catalog keeps as `prosrc`."""
+    tag = function_sql[function_sql.index("$pgcleanup") :].split(maxsplit=1)[0]
+    return hashlib.md5(function_sql.split(tag)[1].encode(), usedforsecurity=False).hexdigest()
+
+
+def _table_digest(schema: str, table: str) -> str:
+    return hashlib.sha256(f"{schema}.{table}".encode()).hexdigest()[:10]
+
+
+def _render(template: str, kind: Kind, table: Table, ledger_schema: str) -> str:
+    columns = (*table.file_columns, *table.primary_key)
+    values = {
+        "function": sql.qualified(ledger_schema, function_name(kind, table)),
+        "tag": _TAG,
+        "ledger": sql.qualified(ledger_schema, LEDGER),
+        "ledger_name": sql.qualified(ledger_schema, LEDGER),
+        "count": len(table.file_columns),
+        "sources": _array(column.source for column in table.file_columns),
+        "all_sources": _array(column.source for column in columns),
+        "columns": _array(column.name for column in columns),
+        "attnums": "'{" + ",".join(str(column.number) for column in columns) + "}'::int2[]",
+        "old_names": _concats("OLD", table.file_columns),
+        "new_names": _concats("NEW", table.file_columns),
+        "primary_key": key_as_text([f"concat(OLD.{sql.quote_identifier(part.name)})" for part in table.primary_key]),
+        "moved_primary_key": key_as_text(
+            [f"_old[{len(table.file_columns) + index + 1}]" for index in range(len(table.primary_key))]
+        ),
+        "primary_key_of_row": key_as_text(
+            [f"concat(o.{sql.quote_identifier(part.name)})" for part in table.primary_key]
+        ),
+        "columns_of_row": ", ".join(f"o.{sql.quote_identifier(column.name)}" for column in columns),
+        "values_of_row": ", ".join(
+            f"({sql.quote_literal(column.source)}, concat(o.{sql.quote_identifier(column.name)}))"
+            for column in table.file_columns
+        ),
+        "primary_key_count": max(len(table.primary_key), 1),
+        "key_prefix": "json_build_array(" if len(table.primary_key) > 1 else "",
+        "key_suffix": ")::text" if len(table.primary_key) > 1 else "",
+    }
+    values["notify"] = templates.render(_NOTIFY).strip()
+    values["find_columns"] = templates.render(_FIND_COLUMNS, **values).strip()
+    return _with_free_tag(templates.render(template, **values))
+
+
+def _with_free_tag(rendered: str) -> str:
+    """Choose a dollar tag that occurs nowhere else in the text: a column may be named like one."""
+    tag = "$pgcleanup$"
+    number = 0
+    while tag in rendered:
+        number += 1
+        tag = f"$pgcleanup{number}$"
+    return rendered.replace(_TAG, tag)
+
+
+def _array(values: Iterable[str]) -> str:
+    items = ", ".join(sql.quote_literal(value) for value in values)
+    return f"ARRAY[{items}]::text[]"
+
+
+def _concats(row: str, columns: Sequence[Attribute]) -> str:
+    return ", ".join(f"concat({row}.{sql.quote_identifier(column.name)})" for column in columns)
+
+
+def key_as_text(parts: list[str]) -> str:
+    """Return the primary key as text: several parts as a JSON array of strings, none as NULL."""
+    if not parts:
+        return "NULL"
+    return parts[0] if len(parts) == 1 else f"json_build_array({', '.join(parts)})::text"

@@ -1,0 +1,201 @@
+"""The page of an entry: the whole story of a file; and the link to it from a project's own admin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import clear_url_caches, path
+from pytest_django import Settings
+
+from pgcleanup import context
+from pgcleanup.admin import FileHistoryMixin, PendingAdmin, SettledAdmin
+from pgcleanup.drain import drain
+from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
+from pgcleanup.triggers import sync
+from tests.drain.support import let_go, orphaned, put
+from tests.project.models import Document
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+
+PENDING = "/admin/pgcleanup/pendingfiledeletion/"
+SETTLED = "/admin/pgcleanup/settledfiledeletion/"
+
+
+class DocumentAdmin(FileHistoryMixin, admin.ModelAdmin):
+    """A project's own."""
+
+
+site = admin.AdminSite()
+site.register(PendingFileDeletion, PendingAdmin)
+site.register(SettledFileDeletion, SettledAdmin)
+site.register(Document, DocumentAdmin)
+urlpatterns = [path("admin/", site.urls)]
+
+
+@pytest.fixture
+def browser(transactional_db: None, media_root: Path, settings: Settings) -> Iterator[Client]:
+    """Log a superuser in, on a site with a model of its own."""
+    settings.ROOT_URLCONF = __name__
+    sync("default")
+    client = Client()
+    client.force_login(User.objects.create_superuser("admin"))
+    yield client
+    clear_url_caches()
+
+
+def page(browser: Client, url: str) -> str:
+    response = browser.get(url)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def story(browser: Client, name: str) -> str:
+    for url, model in ((PENDING, PendingFileDeletion), (SETTLED, SettledFileDeletion)):
+        if entry := model.objects.filter(name=name).first():
+            return page(browser, f"{url}{entry.pk}/change/")
+    raise AssertionError(f"no entry of {name}")
+
+
+def test_page_says_who_let_the_name_go_when_and_in_what_context(browser: Client) -> None:
+    with context(user=17, path="/documents/4/delete/"):
+        let_go("a.pdf")
+
+    content = story(browser, "a.pdf")
+
+    assert "was deleted. That was done by database user" in content
+    assert "/documents/4/delete/" in content
+    assert "No drain has seen it yet" in content
+
+
+def test_page_says_which_row_still_names_the_file(browser: Client) -> None:
+    put("a.pdf")
+    document = Document.objects.create(file="a.pdf")
+    let_go("a.pdf")
+
+    content = story(browser, "a.pdf")
+
+    assert "It stays as long as a row names it." in content
+    assert f"Named by project.document.file: {document.pk}." in content
+
+
+def test_page_of_a_settled_entry_tells_how_it_went(browser: Client, settings: Settings) -> None:
+    settings.PGCLEANUP_GRACE_PERIOD = timedelta(0)
+    orphaned("a.pdf", b"12345")
+    drain()
+
+    content = story(browser, "a.pdf")
+
+    assert "It is gone; the history says how." in content
+    assert "Was deleted (5 bytes). By the drain" in content
+
+
+def test_page_lists_the_other_entries_of_the_name(browser: Client, settings: Settings) -> None:
+    settings.PGCLEANUP_GRACE_PERIOD = timedelta(0)
+    orphaned("a.pdf")
+    drain()
+    let_go("a.pdf")
+    before = SettledFileDeletion.objects.get()
+
+    content = story(browser, "a.pdf")
+
+    assert f'href="{SETTLED}{before.pk}/change/"' in content
+    assert "<td>deleted</td>" in content
+
+
+def test_page_links_to_the_object_that_is_still_there(browser: Client) -> None:
+    document = Document.objects.create(title="Terms", file="a.pdf")
+    document.file = "b.pdf"
+    document.save()
+
+    assert f'<a href="/admin/project/document/{document.pk}/change/">' in story(browser, "a.pdf")
+
+
+def test_page_says_that_the_object_is_gone(browser: Client) -> None:
+    let_go("a.pdf")
+
+    assert "which is there no more" in story(browser, "a.pdf")
+
+
+def test_page_of_a_field_that_no_model_has_is_shown(browser: Client) -> None:
+    let_go("a.pdf")
+    PendingFileDeletion.objects.update(source="shop.gone.file")
+
+    assert "No installed model has the field shop.gone.file" in story(browser, "a.pdf")
+
+
+def test_history_too_large_to_read_is_said_and_the_rest_is_shown(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgcleanup.admin.entry.HISTORY_SECONDS", 0.05)
+    monkeypatch.setattr("pgcleanup.ledger.story._SETTLED_OF", "SELECT pg_sleep(10) /* %(name)s %(limit)s */")
+    let_go("a.pdf")
+
+    content = story(browser, "a.pdf")
+
+    assert "The history takes too long to read here." in content
+    assert "What happened" in content
+
+
+def test_link_to_a_pending_entry_leads_on_to_what_became_of_it(browser: Client, settings: Settings) -> None:
+    settings.PGCLEANUP_GRACE_PERIOD = timedelta(0)
+    orphaned("a.pdf")
+    key = PendingFileDeletion.objects.get().pk
+    drain()
+
+    answer = browser.get(f"{PENDING}{key}/change/")
+
+    assert (answer.status_code, answer["Location"]) == (302, f"{SETTLED}{key}/change/")
+
+
+def test_history_button_of_an_entry_leads_to_its_page(browser: Client) -> None:
+    let_go("a.pdf")
+    key = PendingFileDeletion.objects.get().pk
+
+    assert browser.get(f"{PENDING}{key}/history/")["Location"] == f"{PENDING}{key}/change/"
+
+
+def test_object_of_a_project_links_to_the_history_of_its_files(browser: Client, settings: Settings) -> None:
+    document = Document.objects.create(file="a.pdf")
+    Document.objects.filter(pk=document.pk).update(file="b.pdf")
+
+    link = f"/admin/project/document/{document.pk}/file-history/"
+    change, history = page(browser, f"/admin/project/document/{document.pk}/change/"), page(browser, link)
+
+    assert f'<a href="{link}">File history</a>' in change
+    assert "a.pdf" in history
+    assert "b.pdf" not in history
+
+
+def test_history_of_an_object_that_was_deleted_is_shown_all_the_same(browser: Client) -> None:
+    let_go("a.pdf")
+    key = PendingFileDeletion.objects.get().object_pk
+
+    assert "a.pdf" in page(browser, f"/admin/project/document/{key}/file-history/")
+
+
+def test_file_history_is_not_for_who_may_not_see_what_was_settled(browser: Client) -> None:
+    document = Document.objects.create(file="a.pdf")
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename="change_document"))
+    browser.force_login(clerk)
+
+    change = page(browser, f"/admin/project/document/{document.pk}/change/")
+
+    assert "File history" not in change
+    assert browser.get(f"/admin/project/document/{document.pk}/file-history/").status_code == 403
+
+
+def test_list_is_searched_by_object(browser: Client) -> None:
+    let_go("a.pdf", "b.pdf")
+    key = PendingFileDeletion.objects.get(name="b.pdf").object_pk
+
+    content = page(browser, f"{PENDING}?q=project.document:{key}")
+
+    assert "b.pdf" in content
+    assert "a.pdf" not in content

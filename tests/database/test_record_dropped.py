@@ -1,0 +1,566 @@
+"""A migration drops a column, and with it the only record of its names: they are recorded before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connections
+from django.test import override_settings
+from pytest_django import Settings
+
+from pgcleanup.cleanup import ignore
+from pgcleanup.drain import DrainReport, drain
+from pgcleanup.models import Outcome
+from pgcleanup.signals import cleanup_post_delete, cleanup_pre_delete
+from pgcleanup.triggers import sync
+from pgcleanup.triggers.drops import end_watch, watch_drops
+from tests.database.apps import MODELS, NAMES, App
+from tests.database.conftest import scratch_from
+from tests.drain.support import put
+from tests.support import Scratch, history, ledger, recorded
+
+WITHOUT_FILE = MODELS.replace('    file = models.FileField(upload_to="offers")\n', "")
+REMOVE_FILE = 'migrations.RemoveField("Offer", "file"),'
+DELETE_OFFER = 'migrations.DeleteModel("Offer"),'
+WRITE = """
+def write(name, field="file"):
+    def run(apps, schema_editor):
+        apps.get_model("shop", "Offer").objects.using(schema_editor.connection.alias).create(**{field: name})
+    return migrations.RunPython(run, migrations.RunPython.noop)
+"""
+FILES = ["after.pdf", "before.pdf", "between.pdf", "later.pdf", "new-pending.pdf"]
+OTHERS = [f"other-{name}" for name in NAMES]
+
+
+@pytest.fixture
+def scratch(live_template: str, django_db_blocker, media_root: Path, settings: Settings) -> Iterator[Scratch]:
+    settings.PGCLEANUP_GRACE_PERIOD = settings.PGCLEANUP_UPLOAD_WINDOW = timedelta(0)
+    yield from scratch_from(live_template, django_db_blocker, media_root)
+
+
+def dropped(source: str = "shop.offer.file") -> list[str]:
+    """Return the names that were recorded of a column because it went."""
+    return [name for at, name, operation in recorded("scratch") if operation == "DROP" and at == source]
+
+
+def sources() -> set[str]:
+    return {entry.source for entry in ledger("scratch") if entry.operation == "DROP"}
+
+
+def drained() -> DrainReport:
+    return drain(using="scratch")
+
+
+class TestRecorded:
+    """What is written, and in which transaction."""
+
+    def test_removed_field_has_every_name_recorded_with_its_row(self, live: App, scratch: Scratch) -> None:
+        keys = {name: str(key) for key, name in scratch.sql("SELECT id, file FROM shop_offer")}
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+
+        live.migrate()
+
+        entries = [entry for entry in ledger("scratch") if entry.operation == "DROP"]
+        assert {(entry.source, entry.name, entry.object_pk) for entry in entries} == {
+            ("shop.offer.file", name, keys[name]) for name in FILES
+        }
+
+    def test_deleted_model_has_the_names_of_all_its_fields_recorded(self, live: App, scratch: Scratch) -> None:
+        live.models("")
+        live.migration("0002_change", DELETE_OFFER)
+
+        live.migrate()
+
+        assert dropped() == FILES
+        assert len(dropped("shop.offer.other")) == 5
+
+    def test_field_that_is_no_file_field_any_more_keeps_its_names_and_has_none_recorded(
+        self, live: App, scratch: Scratch
+    ) -> None:
+        live.models(WITHOUT_FILE + "    file = models.TextField()\n")
+        live.migration("0002_change", 'migrations.AlterField("Offer", "file", models.TextField()),')
+
+        live.migrate()
+
+        assert sources() == set()
+
+    @pytest.mark.parametrize("attributes", ["atomic = True", "atomic = False"])
+    def test_names_that_the_migration_itself_wrote_are_recorded(
+        self, live: App, scratch: Scratch, attributes: str
+    ) -> None:
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", f'write("new.pdf"),\n{REMOVE_FILE}', before=WRITE, attributes=attributes)
+
+        live.migrate()
+
+        assert dropped() == [*FILES, "new.pdf"]
+
+    def test_migration_that_is_rolled_back_records_nothing(self, live: App, scratch: Scratch) -> None:
+        live.migration("0002_change", f'{REMOVE_FILE}\nmigrations.RunSQL("SELECT 1/0"),')
+
+        with pytest.raises(Exception, match="division by zero"):
+            live.migrate()
+
+        assert sources() == set()
+
+    def test_faked_migration_records_nothing(self, live: App, scratch: Scratch) -> None:
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+
+        live.migrate("0002_change", "--fake")
+
+        assert sources() == set()
+
+    def test_field_whose_addition_is_taken_back_has_its_names_recorded(self, live: App, scratch: Scratch) -> None:
+        live.models(MODELS + '    third = models.FileField(default="")\n')
+        live.migration("0002_change", 'migrations.AddField("Offer", "third", models.FileField(default="")),')
+        live.migrate()
+        scratch.sql("UPDATE shop_offer SET third = 'third.pdf' WHERE file = 'later.pdf'")
+        live.models(MODELS)
+
+        live.migrate("0001_initial")
+
+        assert dropped("shop.offer.third") == ["third.pdf"]
+
+    def test_model_whose_creation_is_taken_back_has_its_names_recorded(self, live: App, scratch: Scratch) -> None:
+        live.models("")
+
+        live.migrate("zero")
+
+        assert dropped() == FILES
+
+    def test_name_is_recorded_under_the_label_that_the_database_knows(self, live: App, scratch: Scratch) -> None:
+        live.models(WITHOUT_FILE.replace("Offer", "Bid"))
+        live.migration(
+            "0002_change",
+            'migrations.RenameField("Offer", "file", "scan"),\nmigrations.RenameModel("Offer", "Bid"),\n'
+            'migrations.RemoveField("Bid", "scan"),',
+        )
+
+        live.migrate()
+
+        assert sources() == {"shop.offer.file"}
+
+    def test_primary_key_of_several_columns_is_recorded_as_everywhere(self, live: App, scratch: Scratch) -> None:
+        page = 'models.CompositePrimaryKey("book", "number")'
+        columns = 'models.CharField(max_length=9)), ("number", models.IntegerField()), ("scan", models.FileField())'
+        live.migration(
+            "0002_page", f'migrations.CreateModel("Page", [("pk", {page}), ("book", {columns}], options={{}}),'
+        )
+        live.migrate()
+        scratch.sql("INSERT INTO shop_page (book, number, scan) VALUES ('x', 7, 'x7.pdf')")
+        live.migration("0003_change", 'migrations.DeleteModel("Page"),')
+
+        live.migrate()
+
+        assert [entry.object_pk for entry in ledger("scratch") if entry.name == "x7.pdf"] == ['["x", "7"]']
+
+    def test_sql_that_is_only_printed_records_nothing(self, live: App, scratch: Scratch) -> None:
+        live.migration("0002_change", REMOVE_FILE)
+        watch_drops("scratch")
+
+        call_command("sqlmigrate", "shop", "0002_change", database="scratch", stdout=StringIO())
+
+        assert end_watch("scratch") == {}
+        assert sources() == set()
+
+    def test_schema_editor_is_the_connections_own_again_after_the_migrate(self, live: App, scratch: Scratch) -> None:
+        before = connections["scratch"].SchemaEditorClass
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+
+        live.migrate()
+
+        assert connections["scratch"].SchemaEditorClass is before
+        assert "SchemaEditorClass" not in vars(connections["scratch"])
+
+
+class TestLeftOut:
+    """What is dropped and not recorded."""
+
+    @pytest.fixture
+    def removal(self, live: App) -> App:
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+        return live
+
+    def test_nothing_is_recorded_where_the_setting_says_so(self, removal: App, settings: Settings) -> None:
+        settings.PGCLEANUP_RECORD_DROPPED = False
+
+        removal.migrate()
+
+        assert sources() == set()
+
+    @pytest.mark.parametrize(
+        ("setting", "label"),
+        [("PGCLEANUP_EXCLUDE", "shop.Offer"), ("PGCLEANUP_IGNORE_REFERENCES", "shop.Offer.file")],
+    )
+    def test_names_of_an_excluded_field_are_not_recorded(
+        self, removal: App, settings: Settings, setting: str, label: str
+    ) -> None:
+        setattr(settings, setting, [label])
+
+        removal.migrate()
+
+        assert sources() == set()
+
+    def test_names_of_a_model_with_the_ignore_decorator_are_not_recorded(self, removal: App) -> None:
+        from django.apps import apps
+
+        ignore(apps.get_model("shop", "Offer"))
+
+        removal.migrate()
+
+        assert sources() == set()
+
+    def test_names_of_a_model_that_was_never_selected_are_not_recorded(
+        self, removal: App, scratch: Scratch, settings: Settings
+    ) -> None:
+        settings.PGCLEANUP_COLUMNS = "selected"
+        sync("scratch")
+
+        removal.migrate()
+
+        assert sources() == set()
+
+    def test_names_of_a_model_that_was_selected_and_is_gone_are_recorded(
+        self, live: App, scratch: Scratch, settings: Settings
+    ) -> None:
+        settings.PGCLEANUP_COLUMNS = "selected"
+        live.models("")
+        live.migration("0002_change", DELETE_OFFER)
+
+        live.migrate()
+
+        assert dropped() == FILES
+
+    def test_default_of_the_field_is_not_recorded_and_stays_where_it_waits(self, live: App, scratch: Scratch) -> None:
+        scratch.sql("UPDATE shop_offer SET other = 'default.pdf'")
+        scratch.sql("UPDATE shop_offer SET other = 'x.pdf' WHERE file = 'later.pdf'")
+        live.models(MODELS.replace('    other = models.FileField(upload_to="offers", default="")\n', ""))
+        live.migration(
+            "0002_change",
+            'migrations.AlterField("Offer", "other", models.FileField(default="default.pdf")),\n'
+            'migrations.RemoveField("Offer", "other"),',
+        )
+
+        live.migrate()
+
+        assert dropped("shop.offer.other") == ["x.pdf"]
+        assert {entry.name: entry.keep for entry in ledger("scratch")} == {
+            **{entry.name: False for entry in ledger("scratch")},
+            "default.pdf": True,
+        }
+
+
+class TestFailing:
+    """Whatever goes wrong, the migration goes through, and somebody is told."""
+
+    def test_migration_goes_on_with_a_word_where_the_ledger_cannot_be_written(
+        self, live: App, scratch: Scratch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        scratch.sql("ALTER TABLE pending_file_deletion ADD CHECK (operation <> 'DROP')")
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+
+        live.migrate()
+
+        assert scratch.sql(
+            "SELECT count(*) FROM pg_attribute WHERE attname = 'file' AND attrelid = 'shop_offer'::regclass"
+        ) == [(0,)]
+        assert (
+            "pgcleanup: shop.offer.file is dropped, and its file names could not be recorded, so those files stay: "
+            "IntegrityError: new row for relation"
+        ) in capsys.readouterr().err
+
+    def test_bad_setting_does_not_stop_it(
+        self, live: App, scratch: Scratch, settings: Settings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        settings.PGCLEANUP_RECORD_DROPPED = "yes"
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+
+        live.migrate()
+
+        assert "could not be recorded, so those files stay: ImproperlyConfigured" in capsys.readouterr().err
+
+    def test_default_that_fails_does_not_stop_it(
+        self, live: App, scratch: Scratch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        live.models(WITHOUT_FILE)
+        live.migration(
+            "0002_change",
+            f'migrations.AlterField("Offer", "file", models.FileField(default=no_default)),\n{REMOVE_FILE}',
+            before="def no_default():\n    raise LookupError('no default')\n",
+        )
+
+        live.migrate()
+
+        assert "could not be recorded, so those files stay: LookupError: no default" in capsys.readouterr().err
+
+    def test_database_without_a_ledger_is_migrated_without_a_word(
+        self, live: App, scratch: Scratch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        call_command("pgcleanup", "uninstall", "--discard-pending", database="scratch", verbosity=0)
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", f'{REMOVE_FILE}\nmigrations.RunSQL("DROP TABLE pending_file_deletion"),')
+
+        live.migrate()
+
+        assert "shop.offer" not in capsys.readouterr().err
+
+    def test_rows_that_a_policy_may_hide_are_said_to_be_missed(
+        self, live: App, scratch: Scratch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        scratch.sql("CREATE ROLE migrator; GRANT ALL ON SCHEMA public TO migrator")
+        scratch.sql("GRANT ALL ON ALL TABLES IN SCHEMA public TO migrator")
+        scratch.sql("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO migrator")
+        try:
+            for table in ("shop_offer", "django_migrations", "pending_file_deletion", "file_deletion_column"):
+                scratch.sql(f"ALTER TABLE {table} OWNER TO migrator")
+            scratch.sql("ALTER TABLE shop_offer ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+            live.models(WITHOUT_FILE)
+            live.migration("0002_change", REMOVE_FILE)
+            scratch.sql("SET SESSION AUTHORIZATION migrator")
+
+            live.migrate()
+
+            assert "row level security may hide rows" in capsys.readouterr().err
+        finally:
+            scratch.sql("RESET SESSION AUTHORIZATION; DROP OWNED BY migrator CASCADE; DROP ROLE migrator")
+
+    @pytest.mark.parametrize(
+        ("statement", "operation", "models"),
+        [
+            ("ALTER TABLE shop_offer DROP file", REMOVE_FILE, WITHOUT_FILE),
+            ("DROP TABLE shop_offer", DELETE_OFFER, ""),
+        ],
+        ids=["column", "table"],
+    )
+    def test_drop_by_sql_is_named_since_nothing_could_be_recorded(
+        self,
+        live: App,
+        scratch: Scratch,
+        capsys: pytest.CaptureFixture[str],
+        statement: str,
+        operation: str,
+        models: str,
+    ) -> None:
+        live.models(models)
+        live.migration("0002_change", f'migrations.RunSQL("{statement}", state_operations=[{operation}]),')
+
+        live.migrate()
+
+        assert (
+            "pgcleanup: the column of shop.offer.file was dropped by other means than a migration's RemoveField or "
+            "DeleteModel, so its file names are not recorded, and those files stay."
+        ) in capsys.readouterr().err
+
+
+class TestDrained:
+    """What becomes of the files."""
+
+    @pytest.fixture(autouse=True)
+    def only_database(self, live: App, scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Tell the database where this test has its files, and let the project have no other one to be asked."""
+        sync("scratch")
+        for alias in ("default", "other"):
+            monkeypatch.delitem(connections.databases, alias)
+
+    @pytest.fixture
+    def files(self) -> dict[str, Path]:
+        return {name: put(name) for name in [*FILES, "pending.pdf", *OTHERS]}
+
+    def test_files_of_a_removed_field_are_deleted_and_those_of_others_stay(
+        self, live: App, scratch: Scratch, files: dict[str, Path]
+    ) -> None:
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+        live.migrate()
+
+        report = drained()
+
+        assert report.exit_code == 0
+        assert report.counts == {Outcome.DELETED: 6}
+        assert [name for name, path in files.items() if path.exists()] == OTHERS
+        assert {entry.operation for entry in history("scratch")} == {"DROP", "UPDATE"}
+
+    def test_files_of_a_deleted_model_are_deleted(self, live: App, scratch: Scratch, files: dict[str, Path]) -> None:
+        live.models("")
+        live.migration("0002_change", DELETE_OFFER)
+        live.migrate()
+
+        drained()
+
+        assert [name for name, path in files.items() if path.exists()] == []
+
+    def test_file_that_another_column_still_names_is_kept(
+        self, live: App, scratch: Scratch, files: dict[str, Path]
+    ) -> None:
+        scratch.sql("UPDATE shop_offer SET other = file WHERE file = 'later.pdf'")
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+        live.migrate()
+
+        drained()
+
+        assert files["later.pdf"].exists()
+        assert {entry.name: entry.reason for entry in history("scratch") if entry.outcome == "kept"} == {
+            "later.pdf": "shop.offer.other"
+        }
+
+    def test_file_of_a_column_that_came_and_went_in_one_migrate_is_deleted(self, live: App, scratch: Scratch) -> None:
+        path = put("third.pdf")
+        live.migration(
+            "0002_change",
+            'migrations.AddField("Offer", "third", models.FileField(default="")),\n'
+            'write("third.pdf", "third"),\nmigrations.RemoveField("Offer", "third"),',
+            before=WRITE,
+        )
+        live.migrate()
+
+        drained()
+
+        assert not path.exists()
+
+    def test_file_in_a_storage_that_only_the_settings_have_is_deleted(
+        self, live: App, scratch: Scratch, settings: Settings, tmp_path: Path
+    ) -> None:
+        backend = "django.core.files.storage.FileSystemStorage"
+        alone = {"BACKEND": backend, "OPTIONS": {"location": str(tmp_path / "alone")}}
+        settings.STORAGES = {**settings.STORAGES, "alone": alone, "broken": {"BACKEND": "there.is.no.Such"}}
+        path = put("a.pdf", root=tmp_path / "alone")
+        scan = '    scan = models.FileField(storage=storages["alone"], default="")\n'
+        live.models(f"from django.core.files.storage import storages\n{MODELS}{scan}")
+        live.migration("0002_scan", 'migrations.AddField("Offer", "scan", models.FileField(default="")),')
+        live.migrate()
+        scratch.sql("UPDATE shop_offer SET scan = 'a.pdf' WHERE file = 'later.pdf'")
+        live.models(MODELS)
+        live.migration("0003_change", 'migrations.RemoveField("Offer", "scan"),')
+        live.migrate()
+
+        drained()
+
+        assert not path.exists()
+
+    def test_name_in_a_storage_that_nobody_has_any_more_is_left_alone_and_said_so(
+        self, live: App, scratch: Scratch, settings: Settings, tmp_path: Path
+    ) -> None:
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+        live.migrate()
+        scratch.sql("UPDATE file_deletion_column SET storage_key = 'gone' WHERE source = 'shop.offer.file'")
+
+        report = drained()
+
+        assert report.unresolved == ("shop.offer.file",)
+        assert len(dropped()) == 5
+
+    def test_files_of_an_app_that_was_taken_out_stay_while_its_rows_are_there(
+        self, live: App, scratch: Scratch, files: dict[str, Path], settings: Settings
+    ) -> None:
+        scratch.sql("UPDATE shop_offer SET other = 'pending.pdf'")
+        with override_settings(INSTALLED_APPS=[app for app in settings.INSTALLED_APPS if app != "shop"]):
+            sync("scratch")
+
+            report = drained()
+
+        assert report.unresolved == ("shop.offer.file", "shop.offer.other")
+        assert all(path.exists() for path in files.values())
+
+    def test_no_signal_is_sent_since_there_is_no_model_to_send_it_for(
+        self, live: App, scratch: Scratch, files: dict[str, Path]
+    ) -> None:
+        heard: list[Any] = []
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+        live.migrate()
+        for signal in (cleanup_pre_delete, cleanup_post_delete):
+            signal.connect(lambda **kwargs: heard.append(kwargs), weak=False, dispatch_uid="test")
+
+        try:
+            report = drained()
+        finally:
+            for signal in (cleanup_pre_delete, cleanup_post_delete):
+                signal.disconnect(dispatch_uid="test")
+
+        assert report.counts == {Outcome.DELETED: 6}
+        assert heard == []
+
+    def test_entry_that_a_long_transaction_commits_under_an_old_label_is_drained(
+        self, live: App, scratch: Scratch, files: dict[str, Path]
+    ) -> None:
+        live.models(MODELS.replace("file =", "scan ="))
+        live.migration("0002_change", 'migrations.RenameField("Offer", "file", "scan"),')
+        live.migrate()
+        scratch.sql("UPDATE shop_offer SET scan = '' WHERE scan = 'later.pdf'")
+        scratch.sql("UPDATE pending_file_deletion SET source = 'shop.offer.file'")
+
+        report = drained()
+
+        assert report.counts == {Outcome.DELETED: 2}
+
+    def test_note_of_a_dropped_column_goes_when_its_entries_have_gone(
+        self, live: App, scratch: Scratch, files: dict[str, Path]
+    ) -> None:
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+        live.migrate()
+        noted = scratch.sql("SELECT table_name, attnum FROM file_deletion_column WHERE source = 'shop.offer.file'")
+        drained()
+        live.models("")
+
+        live.migrate()
+
+        assert noted == [(None, 0)]
+        assert scratch.sql("SELECT source FROM file_deletion_column WHERE source = 'shop.offer.file'") == []
+
+    def test_field_that_comes_back_has_its_entries_again(
+        self, live: App, scratch: Scratch, files: dict[str, Path]
+    ) -> None:
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+        live.migrate()
+        live.models(MODELS)
+        live.migration("0003_back", 'migrations.AddField("Offer", "file", models.FileField(default="")),')
+        live.migrate()
+        scratch.sql("UPDATE shop_offer SET file = 'later.pdf' WHERE other = 'other-later.pdf'")
+
+        drained()
+
+        assert [name for name in FILES if files[name].exists()] == ["later.pdf"]
+
+
+def test_migrate_says_how_many_names_it_recorded_and_what_becomes_of_the_files(
+    live: App, scratch: Scratch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live.models(WITHOUT_FILE)
+    live.migration("0002_change", REMOVE_FILE)
+
+    live.migrate(verbosity=1)
+
+    assert (
+        "pgcleanup: shop.offer.file was dropped; its 5 file names are recorded, and files that nothing else names will "
+        "be deleted.\n"
+    ) in capsys.readouterr().out
+
+
+def test_second_migrate_after_a_drop_changes_nothing(
+    live: App, scratch: Scratch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live.models(WITHOUT_FILE)
+    live.migration("0002_change", REMOVE_FILE)
+    live.migrate()
+
+    report = sync("scratch")
+
+    assert report is not None
+    assert (report.changed, report.dropped) == ([], [])
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,190 @@
+"""The project's other databases: their rows name files of the same storage, and no fence reaches across."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connections, transaction
+
+from pgcleanup import sql
+from pgcleanup.drain import Run, drain
+from pgcleanup.exceptions import DrainRefused
+from pgcleanup.ledger.fence import DRAIN_PARAMETERS
+from pgcleanup.models import Outcome
+from tests.drain.support import NOW, Stepped, end_retry_waits, entries, let_go, orphaned, pending, put, settled
+from tests.project.models import Document
+
+NAME = "docs/a.txt"
+
+
+def test_row_in_another_database_keeps_the_file():
+    path = put(NAME)
+    Document.objects.using("other").create(file=NAME)
+    let_go(NAME)
+
+    report = drain()
+
+    assert report.counts == {Outcome.KEPT: 1}
+    assert settled("reason") == [("project.document.file (other)",)]
+    assert path.exists()
+
+
+def test_entry_in_another_database_that_was_not_seen_yet_holds_the_name():
+    path = put(NAME)
+    Document.objects.using("other").create(file=NAME).delete()
+    let_go(NAME)
+
+    report = drain()
+
+    assert report.counts == {}
+    assert report.waiting == {"other_entry": 1}
+    assert pending(using="other") == [NAME]
+    assert path.exists()
+
+
+def test_entry_in_another_database_whose_transactions_are_open_holds_the_name(session):
+    path = put(NAME)
+    row = Document.objects.using("other").create(file=NAME)
+    reader = session("other").begin()
+    (name,) = reader.run("SELECT file FROM project_document")[0]
+    row.delete()
+    Stepped("other").until("stamped")
+    let_go(NAME)
+
+    held = drain()
+    reader.name(name)
+    reader.commit()
+    end_retry_waits()
+
+    assert held.waiting == {"other_entry": 1}
+    assert drain().counts == {Outcome.KEPT: 1}
+    assert path.exists()
+
+
+def test_each_database_settles_its_own_entries_of_a_name(heard):
+    path = put(NAME)
+    Document.objects.using("other").create(file=NAME).delete()
+    let_go(NAME)
+    Stepped("other").until("stamped")
+
+    here, there = drain(), drain(using="other")
+
+    assert here.counts == {Outcome.DELETED: 1}
+    assert there.counts == {Outcome.ABSENT: 1}
+    assert settled(using="other") == [(NAME, "absent")]
+    assert not path.exists()
+
+
+def test_grace_period_is_at_least_the_configured_one_where_another_database_shares_a_storage(settings):
+    settings.PGCLEANUP_GRACE_PERIOD = timedelta(hours=1)
+
+    run = Run("default", grace=NOW)
+
+    assert run.context.grace == timedelta(hours=1)
+
+
+def test_database_without_any_of_the_tables_is_not_asked(alias, settings):
+    settings.PGCLEANUP_GRACE_PERIOD = timedelta(hours=1)
+    alias("postgres", NAME="postgres")
+
+    run = Run("default", grace=NOW)
+
+    assert "postgres" not in run.context.elsewhere.columns
+
+
+def test_alias_of_the_same_database_is_not_another_database(alias):
+    alias("again")
+    orphaned(NAME)
+
+    run = Run("default", grace=NOW)
+    report = drain()
+
+    assert list(run.context.elsewhere.columns) == ["other"]
+    assert report.counts == {Outcome.DELETED: 1}
+
+
+def test_reads_of_the_check_do_not_go_through_a_router(settings):
+    settings.DATABASE_ROUTERS = ["tests.drain.test_elsewhere.ReadsElsewhere"]
+    path = put(NAME)
+    let_go(NAME)
+    Document.objects.using("default").create(file=NAME)
+
+    assert drain().counts == {Outcome.KEPT: 1}
+    assert path.exists()
+
+
+class ReadsElsewhere:
+    """Sends every read to the other database."""
+
+    def db_for_read(self, model, **hints):
+        return "other"
+
+
+def test_locked_table_in_another_database_costs_no_attempt(session, monkeypatch):
+    path = orphaned(NAME)
+    monkeypatch.setitem(DRAIN_PARAMETERS, "lock_timeout", "100ms")
+    monkeypatch.setattr("pgcleanup.ledger.fence.LOCK_SECONDS", 0.1)
+    run = Stepped()
+    run.until("stamped")
+    session("other").begin().run("LOCK TABLE project_document IN ACCESS EXCLUSIVE MODE")
+
+    report = run.finish()
+
+    assert report.counts == {}
+    assert "could not be checked" in report.problems[0]
+    assert entries("attempts") == [(0,)]
+    assert path.exists()
+
+
+def test_another_database_that_goes_away_in_mid_drain_leaves_the_files_alone(session, monkeypatch):
+    path = orphaned(NAME)
+    run = Stepped()
+    run.until("claimed")
+    pid = connections["other"].connection.info.backend_pid
+    session().run("SELECT pg_terminate_backend(%s, 5000)", pid)
+
+    try:
+        report = run.finish()
+    finally:
+        connections["other"].close()
+
+    assert report.counts == {}
+    assert "could not be checked" in report.problems[0]
+    assert entries("attempts") == [(0,)]
+    assert path.exists()
+    assert drain().counts == {Outcome.DELETED: 1}
+
+
+def test_another_database_that_cannot_be_reached_is_a_refusal_that_names_it(alias):
+    path = orphaned(NAME)
+    alias("gone", NAME="there is no such database")
+
+    with pytest.raises(DrainRefused, match='database "gone"'):
+        drain()
+
+    assert path.exists()
+
+
+def test_other_database_has_its_own_history():
+    Document.objects.using("other").create(file=NAME).delete()
+
+    drain(using="other")
+
+    assert settled(using="other") == [(NAME, "absent")]
+    assert settled() == []
+    assert sql.fetch("other", "SELECT count(*) FROM pending_file_deletion")[0][0] == 0
+
+
+def test_open_transaction_in_another_database_of_the_same_thread_is_refused():
+    """It would be asked inside of it, where a deletion that is rolled back later has already happened."""
+    path = orphaned("docs/a.txt")
+    Document.objects.using("other").create(file="docs/a.txt")
+
+    with transaction.atomic(using="other"):
+        Document.objects.using("other").all().delete()
+        with pytest.raises(DrainRefused, match='"other" may name files of the same storages, and a transaction is'):
+            drain()
+        transaction.set_rollback(True, using="other")
+
+    assert path.exists()

@@ -1,0 +1,16 @@
+"""Settings of the processes that are killed: no waiting, and receivers that write down what they hear."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+from tests.project.settings import *  # noqa: F403 -- these and nothing else differ
+from tests.project.settings import INSTALLED_APPS, STORAGES
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.listening.Listening"]
+PGCLEANUP_GRACE_PERIOD = timedelta(0)
+# Names are never used again in these runs.
+PGCLEANUP_UPLOAD_WINDOW = timedelta(0)
+if "PGCLEANUP_TEST_HANG" in os.environ:
+    STORAGES = {**STORAGES, "default": {"BACKEND": "tests.faults.listening.HangingFiles"}}

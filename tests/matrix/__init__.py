@@ -1,0 +1,1 @@
+"""Runs the tests on pairs of PostgreSQL, Django and Python: `make test-matrix`."""

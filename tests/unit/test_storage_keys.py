@@ -1,0 +1,173 @@
+"""Two storages have the same key when, and only when, they would delete the same file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import (
+    FileSystemStorage,
+    InMemoryStorage,
+    Storage,
+    default_storage,
+    storages,
+)
+from django.utils.deconstruct import deconstructible
+from pytest_django import Settings
+
+from pgcleanup.storage_keys import describe, storage_key, unwrapped
+from tests.support import CHECKOUT
+
+
+class OtherFileSystemStorage(FileSystemStorage):
+    """A class of its own on the same folder."""
+
+
+class BucketStorage(Storage):
+    """Has the attributes of django-storages' S3 storage."""
+
+    def __init__(self, **options: object) -> None:
+        self.bucket_name: object = None
+        self.endpoint_url: object = None
+        self.location: object = ""
+        self.access_key: object = None
+        self.secret_key: object = None
+        vars(self).update(options)
+
+
+class OtherBucketStorage(BucketStorage):
+    """Another service's."""
+
+
+@deconstructible
+class PlainStorage(Storage):
+    """Has nothing to tell it by but the arguments it was made with."""
+
+    def __init__(self, root: str = "", **options: object) -> None:
+        self._root = root
+
+
+def test_two_instances_on_one_folder_are_the_same(tmp_path: Path) -> None:
+    assert storage_key(FileSystemStorage(tmp_path)) == storage_key(FileSystemStorage(str(tmp_path)))
+
+
+def test_two_classes_on_one_folder_are_the_same(tmp_path: Path) -> None:
+    assert storage_key(FileSystemStorage(tmp_path)) == storage_key(OtherFileSystemStorage(tmp_path))
+
+
+@pytest.mark.parametrize("spelling", ["{}/", "{}/.", "{}/x/..", "{}//"])
+def test_two_spellings_of_one_folder_are_the_same(tmp_path: Path, spelling: str) -> None:
+    assert storage_key(FileSystemStorage(tmp_path)) == storage_key(FileSystemStorage(spelling.format(tmp_path)))
+
+
+def test_link_to_a_folder_is_the_same_as_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+
+    assert storage_key(FileSystemStorage(tmp_path / "real")) == storage_key(FileSystemStorage(tmp_path / "link"))
+
+
+def test_two_folders_are_two_storages(tmp_path: Path) -> None:
+    assert storage_key(FileSystemStorage(tmp_path / "a")) != storage_key(FileSystemStorage(tmp_path / "b"))
+
+
+def test_addresses_and_permissions_of_files_do_not_matter(tmp_path: Path) -> None:
+    plain = FileSystemStorage(tmp_path)
+    other = FileSystemStorage(tmp_path, base_url="/other/", file_permissions_mode=0o600)
+
+    assert storage_key(plain) == storage_key(other)
+
+
+def test_default_storage_is_the_same_as_what_it_leads_to(settings: Settings) -> None:
+    assert storage_key(default_storage) == storage_key(storages["default"])
+    assert storage_key(default_storage) == storage_key(FileSystemStorage(settings.MEDIA_ROOT))
+    assert unwrapped(default_storage) is not default_storage
+
+
+def test_default_storage_that_is_no_folder_is_the_same_as_what_it_leads_to(settings: Settings) -> None:
+    backend = {"BACKEND": f"{__name__}.BucketStorage", "OPTIONS": {"bucket_name": "media"}}
+    settings.STORAGES = {**settings.STORAGES, "default": backend}
+
+    assert storage_key(default_storage) == storage_key(BucketStorage(bucket_name="media"))
+
+
+def test_default_storage_follows_media_root(settings: Settings, tmp_path: Path) -> None:
+    before = storage_key(default_storage)
+
+    settings.MEDIA_ROOT = tmp_path / "elsewhere"
+
+    assert storage_key(default_storage) != before
+
+
+def test_two_credentials_for_one_bucket_are_the_same() -> None:
+    one = BucketStorage(bucket_name="media", access_key="AKIA1", secret_key="one")
+    two = BucketStorage(bucket_name="media", access_key="AKIA2", secret_key="two")
+
+    assert storage_key(one) == storage_key(two)
+
+
+@pytest.mark.parametrize(
+    "name", ["secret_key", "password", "api_token", "credentials", "account_key", "sas_token", "auth", "session_id"]
+)
+def test_two_credentials_in_the_arguments_are_the_same(name: str) -> None:
+    assert storage_key(PlainStorage("r", **{name: "one"})) == storage_key(PlainStorage("r", **{name: "two"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("bucket_name", "other"), ("location", "prefix"), ("endpoint_url", "https://minio.example")],
+)
+def test_another_bucket_prefix_or_endpoint_is_another_storage(name: str, value: str) -> None:
+    options = {"bucket_name": "media"}
+
+    assert storage_key(BucketStorage(**options)) != storage_key(BucketStorage(**{**options, name: value}))
+
+
+def test_bucket_of_another_class_is_another_storage() -> None:
+    assert storage_key(BucketStorage(bucket_name="media")) != storage_key(OtherBucketStorage(bucket_name="media"))
+
+
+def test_storage_without_known_attributes_is_told_by_its_arguments() -> None:
+    assert storage_key(PlainStorage("a")) == storage_key(PlainStorage("a"))
+    assert storage_key(PlainStorage("a")) != storage_key(PlainStorage("b"))
+    assert storage_key(PlainStorage("a", region="x")) != storage_key(PlainStorage("a", region="y"))
+
+
+def test_argument_that_is_an_object_does_not_bring_its_address_into_the_key() -> None:
+    assert storage_key(PlainStorage("a", client=object())) == storage_key(PlainStorage("a", client=object()))
+
+
+def test_memory_storages_are_told_by_their_arguments() -> None:
+    assert storage_key(InMemoryStorage(location="a")) != storage_key(InMemoryStorage(location="b"))
+
+
+def test_key_is_the_same_in_every_process(tmp_path: Path) -> None:
+    script = (
+        "from django.conf import settings; settings.configure()\n"
+        "from django.core.files.storage import FileSystemStorage\n"
+        "from pgcleanup.storage_keys import storage_key\n"
+        f"print(storage_key(FileSystemStorage({str(tmp_path)!r})))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == storage_key(FileSystemStorage(tmp_path))
+
+
+def test_key_has_no_text_of_the_place_in_it(tmp_path: Path) -> None:
+    key = storage_key(FileSystemStorage(tmp_path))
+
+    assert len(key) == 32
+    assert set(key) <= set("0123456789abcdef")
+
+
+def test_description_for_people_names_class_and_place_but_no_credential() -> None:
+    storage = BucketStorage(bucket_name="media", location="prefix", access_key="AKIA1", secret_key="hush")
+
+    assert describe(storage) == "BucketStorage (bucket media, prefix)"
+
+
+def test_description_of_a_storage_without_a_place_is_its_class() -> None:
+    assert describe(PlainStorage("a", password="hush")) == "PlainStorage"
