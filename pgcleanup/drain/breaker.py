@@ -10,7 +10,7 @@ from datetime import timezone
 
 from pgcleanup.drain.context import Context
 from pgcleanup.drain.store import SUSPICIOUS_FAILURES
-from pgcleanup.ledger import settling
+from pgcleanup.ledger import outages
 
 
 def rest(context: Context) -> None:
@@ -18,7 +18,7 @@ def rest(context: Context) -> None:
 
     A storage may hang, and end the process that asks it: whatever comes after its names would never have its turn.
     """
-    for source, until, reason in settling.put_off_sources(context.using):
+    for source, until, reason in outages.put_off_sources(context.using):
         column = context.columns.by_source.get(source)
         key = column.storage_key if column is not None else None
         if key not in context.stores or context.is_closed(key):
@@ -40,7 +40,7 @@ def _remember_failures(context: Context) -> None:
     would use up their attempts in an outage.
     """
     failing: Counter[str] = Counter()
-    for source, names in settling.failing_names(context.using).items():
+    for source, names in outages.failing_names(context.using).items():
         column = context.columns.by_source.get(source)
         if column is not None and column.storage_key in context.stores:
             failing[column.storage_key] += names

@@ -236,6 +236,8 @@ class Disposer:
     @contextmanager
     def _telling(self, claim: Claim) -> Iterator[None]:
         """Note whose receivers are at work, or whose field's class. The note stays where the connection is lost."""
+        # A connection that was lost before is not their doing.
+        self.guard.check()
         self.store.telling = claim.name
         try:
             yield

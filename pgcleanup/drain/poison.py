@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from django.db import DatabaseError, OperationalError, transaction
+from contextlib import suppress
+
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
 from pgcleanup.drain.context import Context
+from pgcleanup.drain.deliver import ReceiverError
 from pgcleanup.drain.disposal import Disposal
 from pgcleanup.drain.guard import ConnectionGuard
 from pgcleanup.ledger import settling
@@ -73,3 +76,18 @@ def postpone_alone(context: Context, key: str, name: str, error: Exception) -> N
         settling.write(context.using, [record for _, record in out.records], context.drained_by)
     for result in out.results():
         context.tally.add(result)
+
+
+def postpone_what_was_told(context: Context, error: Exception) -> None:
+    """Let a name wait whose receivers were at work when the connection was lost: it may be because of them.
+
+    A receiver that takes longer than a session may be idle in a transaction, or that closes the connection, would
+    end each drain at the same name, and nothing behind it would have its turn.
+    """
+    for store in context.stores.values():
+        if store.telling is not None:
+            failure = ReceiverError(f"the connection was lost while its receivers were at work: {error}")
+            # The database may be gone for good.
+            with suppress(DatabaseError, InterfaceError):
+                postpone_alone(context, store.key, store.telling, failure)
+            store.telling = None

@@ -6,13 +6,12 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import islice
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, connections
 
 from pgcleanup.columns import UNUSABLE
 from pgcleanup.conf import settings
@@ -21,17 +20,16 @@ from pgcleanup.drain.at_once import find_defaults, settle_at_once
 from pgcleanup.drain.batch import Batch
 from pgcleanup.drain.context import Context
 from pgcleanup.drain.deadline import Deadline
-from pgcleanup.drain.deliver import ReceiverError
 from pgcleanup.drain.forecast import forecast
 from pgcleanup.drain.guard import is_lost
 from pgcleanup.drain.permission import PauseWatch, is_first_drain, note_drain, withheld
-from pgcleanup.drain.poison import is_about_the_check, postpone_alone
+from pgcleanup.drain.poison import is_about_the_check, postpone_alone, postpone_what_was_told
 from pgcleanup.drain.report import DrainReport, Progress, Tally
 from pgcleanup.drain.scans import WORTH_A_SCAN, find_scans
 from pgcleanup.drain.store import find_stores
 from pgcleanup.drain.surroundings import Surroundings, look_around
 from pgcleanup.exceptions import ConnectionLost, OtherDatabaseFailed
-from pgcleanup.ledger import claims, fence, settling, state
+from pgcleanup.ledger import claims, fence, outages, state
 from pgcleanup.ledger.claims import Cursor
 from pgcleanup.storages import Calls
 
@@ -140,7 +138,7 @@ class Run:
             forecast(context, self.limit or FORECAST_LIMIT, due_only=True)
             return
         if context.accept_absent:
-            closing.in_transaction(context.using, partial(settling.retry_put_off, context.using))
+            closing.in_transaction(context.using, partial(outages.retry_put_off, context.using))
         yield from settle_at_once(context, self.inspection)
         deadline = time.monotonic() + self.wait.total_seconds()
         breaker.rest(context)
@@ -240,26 +238,11 @@ class Run:
     def _held_by_transactions(self) -> bool:
         return bool(fence.holders(self.context.using, self.context.grace, limit=1))
 
-    def _postpone_what_was_told(self, error: Exception) -> None:
-        """Let a name wait whose receivers were at work when the connection was lost: it may be because of them.
-
-        A receiver that takes longer than a session may be idle in a transaction, or that closes the connection, would
-        end each drain at the same name, and nothing behind it would have its turn.
-        """
-        context = self.context
-        for store in context.stores.values():
-            if store.telling is not None:
-                failure = ReceiverError(f"the connection was lost while its receivers were at work: {error}")
-                # The database may be gone for good.
-                with suppress(DatabaseError, InterfaceError):
-                    postpone_alone(context, store.key, store.telling, failure)
-                store.telling = None
-
     def _lost(self, error: Exception) -> ConnectionLost:
         tally = self.context.tally
         # What it still holds of the old session is of no use; the next query opens a new one.
         connections[self.context.using].close()
-        self._postpone_what_was_told(error)
+        postpone_what_was_told(self.context, error)
         return ConnectionLost(
             f"the database went away ({str(error).splitlines()[0]}). {tally.counts.total()} names were settled before. "
             "Nothing is lost: the next drain goes on where this one stopped"

@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from pgcleanup import sql
 from pgcleanup.drain import drain
 from pgcleanup.drain.decide import from_elsewhere_first
-from pgcleanup.ledger import settling
+from pgcleanup.ledger import outages
 from pgcleanup.ledger.claims import Claim
 from pgcleanup.models import Outcome
 from tests.drain.support import end_retry_waits, entries, let_go, pending, put, settled
@@ -415,12 +415,12 @@ def test_look_for_storages_that_rest_reads_only_a_part_of_what_was_put_off():
     sql.execute("default", put_off)
     sql.execute("default", "ANALYZE pending_file_deletion")
 
-    [(source, until, reason)] = settling.put_off_sources("default")
-    plan = sql.fetch("default", "EXPLAIN (ANALYZE, FORMAT JSON) " + settling._PUT_OFF, {"limit": settling._LOOKED_AT})
+    [(source, until, reason)] = outages.put_off_sources("default")
+    plan = sql.fetch("default", "EXPLAIN (ANALYZE, FORMAT JSON) " + outages._PUT_OFF, {"limit": outages._LOOKED_AT})
 
     assert (source, reason) == ("project.archive.file", "storage x is down")
     assert until is not None
-    assert _most_rows(plan[0][0][0]["Plan"]) <= settling._LOOKED_AT
+    assert _most_rows(plan[0][0][0]["Plan"]) <= outages._LOOKED_AT
 
 
 def _most_rows(node):

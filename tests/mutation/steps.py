@@ -359,7 +359,8 @@ STEPS = (
     _step(
         "absent names are told of",
         "drain/dispose.py",
-        "if way.heard: delivery = self._announce(way.column, claim) if delivery is None: return delivery.after()",
+        "if way.heard: delivery = self._announce(way.column, claim) "
+        "if delivery is None: return self._tell_after(claim, delivery)",
         "pass",
         _drain("crashes.py::test_next_drain_settles_as_absent_what_a_crash_left_and_tells_both_receivers"),
     ),
@@ -414,7 +415,7 @@ STEPS = (
     ),
     _step(
         "a name whose receivers lose the connection waits",
-        "drain/run.py",
+        "drain/poison.py",
         "if store.telling is not None:",
         "if False:",
         _drain("receivers.py::test_receiver_that_loses_the_connection_keeps_no_other_name_from_its_turn"),
