@@ -210,8 +210,7 @@ STEPS = (
     _step(
         "ledger branch, entries with a lower number",
         "references/checking.py",
-        "AND NOT EXISTS (SELECT FROM pg_catalog.unnest(%(claimed)s::bigint[]) AS c(id) WHERE c.id = p.id) "
-        "AND p.source <> ALL",
+        "AND p.id NOT IN (SELECT pg_catalog.unnest(%(claimed)s::bigint[])) AND p.source <> ALL",
         "AND p.id > (SELECT max(c.id) FROM pg_catalog.unnest(%(claimed)s::bigint[]) AS c(id)) AND p.source <> ALL",
         _story("with_only_higher_numbers_in_the_check_an_entry_that_was_committed_later_is_missed"),
     ),
