@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from pgcleanup.admin.entry import entry_page
 from pgcleanup.admin.lists import COUNTED, CappedPaginator, days_of
+from pgcleanup.admin.rights import readable
 from pgcleanup.status import find_problems
 from pgcleanup.status.words import shown
 
@@ -94,6 +95,7 @@ class LedgerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             context["days"] = days_of(self.using, self.opts.db_table, self.date_field, request)
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
+    @readable
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

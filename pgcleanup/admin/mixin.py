@@ -15,6 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 
+from pgcleanup.admin.rights import refusal
 from pgcleanup.ledger import bounded
 from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
 
@@ -60,6 +61,8 @@ class FileHistoryMixin:
         using = PendingFileDeletion._default_manager.db
         if connections[using].vendor != "postgresql":
             raise Http404
+        if (page := refusal(self.admin_site, request, using)) is not None:
+            return page
         asked, too_slow = _of_object(self.model, unquote(object_id)), False
         pending = list(PendingFileDeletion._default_manager.filter(asked).order_by("-id")[:SHOWN])
         try:

@@ -19,6 +19,7 @@ from pgcleanup.admin.lists import COUNTED
 from pgcleanup.columns import find_file_columns
 from pgcleanup.ledger.operating import Operated, Selection, operate
 from pgcleanup.models import PendingFileDeletion
+from pgcleanup.status.rights import unchangeable
 from pgcleanup.status.words import listed, plural, shown
 
 SHOWN = 20
@@ -91,6 +92,9 @@ class Operations:
             return None
         if "post" not in request.POST:
             return self._ask(action, request, entries)
+        if (lacking := unchangeable(self.using)) is not None:
+            messages.error(request, " ".join(lacking))
+            return None
         try:
             done = _by_storage(self.using, action, entries)
         except DatabaseError as error:

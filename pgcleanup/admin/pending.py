@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from pgcleanup.admin.base import LedgerAdmin
 from pgcleanup.admin.lists import STATES, OperationFilter, SourceFilter, StateFilter, UserFilter
 from pgcleanup.admin.operations import Operations
+from pgcleanup.admin.rights import readable
 from pgcleanup.conf import settings
 from pgcleanup.ledger import state
 from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
@@ -59,6 +60,7 @@ class PendingAdmin(Operations, LedgerAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PendingChangeList
 
+    @readable
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Put the age above the list, and what is wrong above that."""
         if self.has_view_permission(request):
@@ -68,6 +70,7 @@ class PendingAdmin(Operations, LedgerAdmin):
             extra_context = {"subtitle": _headline(self.using), **(extra_context or {})}
         return super().changelist_view(request, extra_context)
 
+    @readable
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

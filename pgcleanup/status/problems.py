@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -17,6 +18,7 @@ from pgcleanup.conf import settings
 from pgcleanup.drain.permission import withheld
 from pgcleanup.ledger import control, state
 from pgcleanup.status.coverage import coverage_of
+from pgcleanup.status.rights import unreadable
 from pgcleanup.status.words import duration, number, period, plural
 from pgcleanup.triggers import inspect
 
@@ -125,13 +127,11 @@ def _found(using: str, look: Callable[[], Iterator[Problem]]) -> list[Problem]:
             return list(look())
     except (Error, ImproperlyConfigured) as error:
         text = str(error).strip().splitlines() or [type(error).__name__]
-        return [
-            Problem(
-                Kind.UNREADABLE,
-                f'The state of file deletions in database "{using}" cannot be read: {text[0]}',
-                f"Look again: manage.py pgcleanup status --database {using}",
-            )
-        ]
+        advice = f"Look again: manage.py pgcleanup status --database {using}"
+        with suppress(Error):
+            advice = (unreadable(using) or (text[0], advice))[1]
+        sentence = f'The state of file deletions in database "{using}" cannot be read: {text[0]}'
+        return [Problem(Kind.UNREADABLE, sentence, advice)]
 
 
 def age(using: str) -> Age:
