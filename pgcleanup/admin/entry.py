@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from pgcleanup.admin.objects import linked_object
 from pgcleanup.conf import settings
 from pgcleanup.ledger import bounded, state
 from pgcleanup.ledger.history import Event
@@ -69,30 +69,6 @@ def may(model_admin: Any, action: str, request: HttpRequest) -> bool:
     """Whether this admin has the action, and this user may use it."""
     permission = getattr(model_admin, f"has_{action}_permission", None)
     return permission is not None and bool(permission(request))
-
-
-def linked_object(model_admin: Any, request: HttpRequest, entry: Any) -> dict[str, Any]:
-    """Return the row that held the name: its words, whether it is still there, and its page where there is one."""
-    label, _dot, field = entry.source.rpartition(".")
-    found: dict[str, Any] = {"label": label, "field": field, "pk": entry.object_pk, "known": False}
-    try:
-        model: Any = apps.get_model(label)
-    except (LookupError, ValueError):
-        return found
-    found["label"] = capfirst(str(model._meta.verbose_name))
-    other_admin = model_admin.admin_site._registry.get(model)
-    if entry.object_pk is None or other_admin is None:
-        return found
-    try:
-        instance = other_admin.get_object(request, entry.object_pk)
-        found["known"] = True
-        if instance is not None and other_admin.has_view_permission(request, instance):
-            place = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
-            found |= {"text": str(instance), "url": reverse(place, args=[entry.object_pk])}
-        found["there"] = instance is not None
-    except (DatabaseError, NoReverseMatch):
-        found["known"] = False
-    return found
 
 
 def _steps(using: str, entry: Any) -> Iterator[tuple[datetime | None, str]]:

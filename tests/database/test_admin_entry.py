@@ -19,7 +19,7 @@ from pgcleanup.drain import drain
 from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
 from pgcleanup.triggers import sync
 from tests.drain.support import let_go, orphaned, put
-from tests.project.models import Document
+from tests.project.models import Document, Page
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -120,6 +120,26 @@ def test_page_says_that_the_object_is_gone(browser: Client) -> None:
     let_go("a.pdf")
 
     assert "which is there no more" in story(browser, "a.pdf")
+
+
+def test_object_that_its_manager_hides_is_not_said_to_be_gone(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = Document.objects.create(file="a.pdf")
+    Document.objects.filter(pk=document.pk).update(file="b.pdf")
+    monkeypatch.setattr(DocumentAdmin, "get_queryset", lambda self, request: Document.objects.none())
+
+    content = story(browser, "a.pdf")
+
+    assert f"Document {document.pk} (file)." in content
+    assert "which is there no more" not in content
+
+
+def test_object_with_a_composite_key_is_looked_for(browser: Client) -> None:
+    Page.objects.create(book="x", number=2, scan="a.pdf")
+    Page.objects.update(scan="b.pdf")
+    Page.objects.create(book="x", number=3, scan="gone.pdf").delete()
+
+    assert "Page [&quot;x&quot;, &quot;2&quot;] (scan)." in story(browser, "a.pdf")
+    assert "which is there no more" in story(browser, "gone.pdf")
 
 
 def test_page_of_a_field_that_no_model_has_is_shown(browser: Client) -> None:
