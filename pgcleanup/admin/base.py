@@ -110,7 +110,8 @@ class LedgerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show the entry, whose page has its history, what people did to it included."""
-        return redirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[object_id]))
+        view = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+        return redirect(reverse(view, args=[object_id], current_app=self.admin_site.name))
 
     @admin.display(description=_("file"))
     def file(self, entry: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from pgcleanup.admin.objects import linked_object
+from pgcleanup.admin.rights import may_view
 from pgcleanup.conf import settings
 from pgcleanup.ledger import bounded, state
 from pgcleanup.ledger.history import Event
@@ -46,6 +48,13 @@ def entry_page(model_admin: Any, request: HttpRequest, entry: Any) -> dict[str, 
     except DatabaseError:
         story = None  # a history too large to search it for a name while somebody waits
     place = story.places[0] if story is not None and story.places else None
+    said = conclusion(place) if place is not None else ""
+    site = model_admin.admin_site
+    if place is not None and not may_view(site, request, SettledFileDeletion):
+        place = replace(place, history=())
+    if place is not None and place.pending and not may_view(site, request, PendingFileDeletion):
+        place = replace(place, pending=())
+        said = _("The name is pending once more; what it waits for is for who may view pending file deletions.")
     return {
         "entry": entry,
         "is_pending": isinstance(entry, PendingFileDeletion),
@@ -53,11 +62,11 @@ def entry_page(model_admin: Any, request: HttpRequest, entry: Any) -> dict[str, 
         "object": linked_object(model_admin, request, entry),
         "story": story,
         "place": place,
-        "conclusion": conclusion(place) if place is not None else "",
+        "conclusion": said,
         "tone": _TONES.get(place.verdict, "good") if place is not None else "warning",
         "advice": list(advice(story, place)) if story is not None and place is not None else [],
         "now": list(_now(story, place)) if story is not None and place is not None else [],
-        "others": list(_others(place, entry)) if place is not None else [],
+        "others": list(_others(model_admin, place, entry)) if place is not None else [],
         "more": place is not None and len(place.history) >= HISTORY,
         "log": _log(using, place, entry),
         "can_retry": may(model_admin, "retry", request),
@@ -121,15 +130,16 @@ def _now(story: Story, place: Place) -> Iterator[str]:
         yield waiting_sentence(pending)
 
 
-def _others(place: Place, entry: Any) -> Iterator[dict[str, Any]]:
+def _others(model_admin: Any, place: Place, entry: Any) -> Iterator[dict[str, Any]]:
     """Yield the other entries of the name in the same storage, the pending ones first."""
     events = [*(pending.event for pending in reversed(place.pending)), *place.history]
+    site = model_admin.admin_site.name
     for event in events:
         if event.id == entry.pk:
             continue
         model = "settledfiledeletion" if event.settled_at is not None else "pendingfiledeletion"
         yield {
-            "url": reverse(f"admin:pgcleanup_{model}_change", args=[event.id]),
+            "url": reverse(f"admin:pgcleanup_{model}_change", args=[event.id], current_app=site),
             "recorded_at": event.recorded_at,
             "why": why(event).rpartition(" at ")[0],
             "what": _outcome(event),

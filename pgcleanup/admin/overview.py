@@ -66,10 +66,12 @@ class Overview:
     unread: list[str] = field(default_factory=list)
     """What took too long to read."""
     days: int = DAYS
+    history: bool = True
+    """Whether what was settled is shown, too."""
 
 
-def overview_of(request: HttpRequest, using: str) -> Overview | None:
-    """Look at a database for the overview; None where it is none of PostgreSQL's."""
+def overview_of(request: HttpRequest, using: str, *, history: bool = True) -> Overview | None:
+    """Look at a database for the overview, at its history where asked; None where it is none of PostgreSQL's."""
     if connections[using].vendor != "postgresql":
         return None
     found = Overview(using)
@@ -82,7 +84,9 @@ def overview_of(request: HttpRequest, using: str) -> Overview | None:
     if current is not None:
         _headline(found, current)
     _pending(reader, request)
-    _history(reader, request, current)
+    if history:
+        _history(reader, request, current)
+    found.history = history
     return found
 
 

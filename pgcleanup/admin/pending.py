@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from pgcleanup.admin.base import LedgerAdmin
 from pgcleanup.admin.lists import STATES, OperationFilter, SourceFilter, StateFilter, UserFilter
 from pgcleanup.admin.operations import Operations
-from pgcleanup.admin.rights import readable
+from pgcleanup.admin.rights import may_view, readable
 from pgcleanup.conf import settings
 from pgcleanup.ledger import state
 from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
@@ -77,8 +77,14 @@ class PendingAdmin(Operations, LedgerAdmin):
         """Show an entry where it is by now: a link to it outlives its settlement."""
         key = unquote(object_id)
         pending = not key.isdecimal() or self.get_object(request, key) is not None
-        if not pending and SettledFileDeletion._default_manager.using(self.using).filter(pk=key).exists():
-            return redirect(reverse("admin:pgcleanup_settledfiledeletion_change", args=[object_id]))
+        may_follow = may_view(self.admin_site, request, SettledFileDeletion)
+        if (
+            not pending
+            and may_follow
+            and SettledFileDeletion._default_manager.using(self.using).filter(pk=key).exists()
+        ):
+            view = "admin:pgcleanup_settledfiledeletion_change"
+            return redirect(reverse(view, args=[object_id], current_app=self.admin_site.name))
         return super().change_view(request, object_id, form_url, extra_context)
 
     @admin.display(description=_("state"))

@@ -1,4 +1,4 @@
-"""A page instead of an error, where the site's database role may not read the ledger."""
+"""Who may see what: the people, by their permissions, and the site's database role, by its rights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
+from django.db.models import Model
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
@@ -13,6 +14,12 @@ from django.utils.translation import gettext as _
 from pgcleanup.status.rights import unreadable
 
 View = TypeVar("View", bound=Callable[..., Any])
+
+
+def may_view(site: Any, request: HttpRequest, model: type[Model]) -> bool:
+    """Whether this user may see pending or settled file deletions in this admin. Either may be without the other."""
+    registered = site._registry.get(model)
+    return registered is not None and bool(registered.has_view_permission(request))
 
 
 def readable(view: View) -> View:

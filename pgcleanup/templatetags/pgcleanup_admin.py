@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 
 from pgcleanup.admin.overview import Overview, overview_of
-from pgcleanup.models import PendingFileDeletion
+from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
 
 register = template.Library()
 
@@ -16,8 +16,8 @@ register = template.Library()
 def pgcleanup_overview(context: template.Context) -> Overview | None:
     """Return the overview; None for who may not see what is pending."""
     apps: list[dict[str, Any]] = context.get("app_list") or []
-    for app in apps:
-        for model in app["models"]:
-            if model.get("model") is PendingFileDeletion and model["perms"].get("view"):
-                return overview_of(context["request"], PendingFileDeletion._default_manager.db)
-    return None
+    seen = {model.get("model") for app in apps for model in app["models"] if model["perms"].get("view")}
+    if PendingFileDeletion not in seen:
+        return None
+    using = PendingFileDeletion._default_manager.db
+    return overview_of(context["request"], using, history=SettledFileDeletion in seen)

@@ -211,6 +211,57 @@ def test_file_history_is_not_for_who_may_not_see_what_was_settled(browser: Clien
     assert browser.get(f"/admin/project/document/{document.pk}/file-history/").status_code == 403
 
 
+def clerk(browser: Client, *permissions: str) -> None:
+    user = User.objects.create_user("clerk", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    browser.force_login(user)
+
+
+@pytest.fixture
+def both(browser: Client, settings: Settings) -> tuple[str, str]:
+    """Make a settled entry and a pending one of a name. Returns the addresses of their pages."""
+    settings.PGCLEANUP_GRACE_PERIOD = timedelta(0)
+    orphaned("a.pdf")
+    drain()
+    let_go("a.pdf")
+    settled, pending = SettledFileDeletion.objects.get(), PendingFileDeletion.objects.get()
+    return f"{SETTLED}{settled.pk}/change/", f"{PENDING}{pending.pk}/change/"
+
+
+def test_who_may_see_what_is_pending_sees_nothing_that_was_settled(browser: Client, both: tuple[str, str]) -> None:
+    clerk(browser, "view_pendingfiledeletion")
+    settled, pending = both
+    redirected = settled.replace(SETTLED, PENDING)
+
+    content = page(browser, pending) + page(browser, "/admin/pgcleanup/")
+
+    assert settled not in content
+    assert SETTLED not in content
+    assert "deleted" not in content.replace("was deleted. That was done by", "")
+    assert browser.get(redirected)["Location"] == "/admin/"
+
+
+def test_who_may_see_what_was_settled_sees_nothing_that_is_pending(browser: Client, both: tuple[str, str]) -> None:
+    clerk(browser, "view_settledfiledeletion", "view_document")
+    settled, _pending = both
+    key = SettledFileDeletion.objects.get().object_pk
+
+    content = page(browser, settled) + page(browser, f"/admin/project/document/{key}/file-history/")
+
+    assert PENDING not in content
+    assert "is for who may view pending file deletions" in content
+    assert "No drain has seen it yet" not in content
+
+
+def test_file_history_of_a_deleted_object_is_not_for_who_may_not_see_its_model(
+    browser: Client, both: tuple[str, str]
+) -> None:
+    clerk(browser, "view_settledfiledeletion")
+    key = SettledFileDeletion.objects.get().object_pk
+
+    assert browser.get(f"/admin/project/document/{key}/file-history/").status_code == 403
+
+
 def test_list_is_searched_by_object(browser: Client) -> None:
     let_go("a.pdf", "b.pdf")
     key = PendingFileDeletion.objects.get(name="b.pdf").object_pk
