@@ -55,7 +55,7 @@ class FileHistoryMixin:
         """Show what became of the files of one object."""
         if not self._may_see(request):
             raise PermissionDenied
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         # None where it was deleted, or where this admin does not show it: the history stays.
         instance = self.get_object(request, unquote(object_id))  # type: ignore[attr-defined]
         if instance is not None and not self.has_view_permission(request, instance):  # type: ignore[attr-defined]
