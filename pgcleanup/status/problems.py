@@ -22,7 +22,6 @@ from pgcleanup.status.rights import unreadable
 from pgcleanup.status.words import duration, number, period, plural
 from pgcleanup.triggers import inspect
 
-FAILED_FILES = "docs/operations.md#failed-files"
 _FAILED_LIMIT = 1_000
 _NOTHING = "nothing is pending"
 
@@ -175,7 +174,8 @@ def _problems(using: str, addresses: bool) -> Iterator[Problem]:
             Kind.FAILED,
             f'{capfirst(_entries(found.failed))} in database "{using}" failed for good (PGCLEANUP_MAX_ATTEMPTS): '
             "a person is needed.",
-            f"For the errors: manage.py pgcleanup status --database {using}. To try again: {FAILED_FILES}",
+            f"For the errors: manage.py pgcleanup status --database {using}. Mend their cause, then: "
+            f"manage.py pgcleanup retry --failed --database {using}",
             broken=False,
         )
 

@@ -130,7 +130,7 @@ def test_status_with_a_name_that_failed_for_good_ends_with_1() -> None:
     assert '1 entry in database "default" failed for good (PGCLEANUP_MAX_ATTEMPTS): a person is needed.' in out
     assert out.count("failed for good (") == 1
     assert "Failed, a person is needed: a.pdf\n  OSError: no\n" in out
-    assert "To try failed files again: docs/operations.md#failed-files\n" in out
+    assert "Mend what the error says, then: manage.py pgcleanup retry --failed\n" in out
     assert json.loads(run("status", "--json")[1])["on_time"] is False
 
 
