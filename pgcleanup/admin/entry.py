@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
@@ -24,7 +24,7 @@ from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
 from pgcleanup.status.events import what, who, why
 from pgcleanup.status.story import HISTORY, Place, Story, tell
 from pgcleanup.status.telling import advice, conclusion, file_sentence, named_sentence, waiting_sentence
-from pgcleanup.status.words import kept_because
+from pgcleanup.status.words import in_utc, kept_because
 
 PATIENCE = timedelta(seconds=2)
 """For each of a project's tables; the page of an entry that somebody waits for."""
@@ -93,12 +93,12 @@ def _steps(using: str, entry: Any) -> Iterator[tuple[datetime | None, str]]:
     )
     if entry.keep:
         yield None, _("It was let go under keep(): the file stays.")
-    reason, seen_at = _seen(using, entry)
+    seen_at = _seen(using, entry)
     if seen_at is not None:
         yield seen_at, _("A drain saw it for the first time, committed: the grace period begins.")
-        if reason in ("", "grace_period"):
-            over = seen_at + settings.grace_period
-            yield over, _("The grace period is over, as PGCLEANUP_GRACE_PERIOD is set now.")
+        over = seen_at + settings.grace_period
+        if isinstance(entry, PendingFileDeletion) or over < entry.settled_at:
+            yield over, _ahead(over, _("The grace period is over, as PGCLEANUP_GRACE_PERIOD is set now."))
     if entry.attempts:
         tried = _("It could not be deleted, %(attempts)s times so far. The last error: %(error)s")
         yield None, tried % {"attempts": entry.attempts, "error": entry.last_error}
@@ -110,13 +110,17 @@ def _steps(using: str, entry: Any) -> Iterator[tuple[datetime | None, str]]:
     elif entry.exhausted_at is not None:
         yield entry.exhausted_at, _("Given up after PGCLEANUP_MAX_ATTEMPTS attempts: a person is needed.")
     elif entry.retry_at is not None:
-        yield entry.retry_at, _("It is looked at again.")
+        yield entry.retry_at, _ahead(entry.retry_at, _("It is looked at again."))
 
 
-def _seen(using: str, entry: Any) -> tuple[str, datetime | None]:
+def _ahead(when: datetime, what: str) -> str:
+    return _("Still to come: %(what)s") % {"what": what} if in_utc(when) > datetime.now(timezone.utc) else what
+
+
+def _seen(using: str, entry: Any) -> datetime | None:
     if isinstance(entry, SettledFileDeletion):
-        return "", entry.stamped_at
-    return state.reasons(using, [entry.pk], settings.grace_period).get(entry.pk, ("", None))
+        return entry.stamped_at
+    return state.reasons(using, [entry.pk], settings.grace_period).get(entry.pk, ("", None))[1]
 
 
 def _now(story: Story, place: Place) -> Iterator[str]:

@@ -24,7 +24,7 @@ from pgcleanup.conf import settings
 from pgcleanup.ledger import state
 from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
 from pgcleanup.status import age, find_problems
-from pgcleanup.status.words import shown
+from pgcleanup.status.words import duration, shown
 
 _TONES = {"failed": "bad", "retrying": "warning", "transaction": "warning"}
 
@@ -130,6 +130,8 @@ def _headline(using: str) -> str:
         found = age(using)
     except Error:
         return ""
-    text = f"Deletions are {found}" if found.oldest == timedelta(0) else capfirst(str(found))
+    text = capfirst(str(found))
+    if found.oldest == timedelta(0):
+        text = f"Oldest pending file: {duration(found.oldest)} past its grace period, {found}"
     note = "" if settings.delete_files else " Nothing is deleted: PGCLEANUP_DELETE_FILES is False."
     return f"{text}.{note}"

@@ -73,6 +73,13 @@ def test_page_says_who_let_the_name_go_when_and_in_what_context(browser: Client)
     assert "No drain has seen it yet" in content
 
 
+def test_page_says_what_is_still_to_come(browser: Client) -> None:
+    let_go("a.pdf")
+    drain()
+
+    assert "Still to come: The grace period is over, as PGCLEANUP_GRACE_PERIOD is set now." in story(browser, "a.pdf")
+
+
 def test_page_says_which_row_still_names_the_file(browser: Client) -> None:
     put("a.pdf")
     document = Document.objects.create(file="a.pdf")
