@@ -37,6 +37,8 @@ class LedgerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     change_list_template = "admin/pgcleanup/ledger.html"
     date_field: str
     """Whose days the list can be narrowed down to."""
+    # Left out on a phone, see admin.css.
+    empty_value_display = '<span class="pgcleanup-none">-</span>'
     list_display_links = ["file"]
     ordering = ["-id"]
     paginator = CappedPaginator

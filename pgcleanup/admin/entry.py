@@ -64,7 +64,7 @@ def entry_page(model_admin: Any, request: HttpRequest, entry: Any) -> dict[str, 
         "place": place,
         "conclusion": said,
         "tone": _TONES.get(place.verdict, "good") if place is not None else "warning",
-        "advice": list(advice(story, place)) if story is not None and place is not None else [],
+        "advice": [_typed(step) for step in advice(story, place)] if story is not None and place is not None else [],
         "now": list(_now(story, place)) if story is not None and place is not None else [],
         "others": list(_others(model_admin, place, entry)) if place is not None else [],
         "more": place is not None and len(place.history) >= HISTORY,
@@ -98,7 +98,7 @@ def _steps(using: str, entry: Any) -> Iterator[tuple[datetime | None, str]]:
         yield seen_at, _("A drain saw it for the first time, committed: the grace period begins.")
         over = seen_at + settings.grace_period
         if isinstance(entry, PendingFileDeletion) or over < entry.settled_at:
-            yield over, _ahead(over, _("The grace period is over, as PGCLEANUP_GRACE_PERIOD is set now."))
+            yield over, _ahead(over, _("The grace period ends, as PGCLEANUP_GRACE_PERIOD is set now."))
     if entry.attempts:
         tried = _("It could not be deleted, %(attempts)s times so far. The last error: %(error)s")
         yield None, tried % {"attempts": entry.attempts, "error": entry.last_error}
@@ -111,6 +111,10 @@ def _steps(using: str, entry: Any) -> Iterator[tuple[datetime | None, str]]:
         yield entry.exhausted_at, _("Given up after PGCLEANUP_MAX_ATTEMPTS attempts: a person is needed.")
     elif entry.retry_at is not None:
         yield entry.retry_at, _ahead(entry.retry_at, _("It is looked at again."))
+
+
+def _typed(step: str) -> str:
+    return _("Run: %(command)s") % {"command": step} if step.startswith("manage.py") else str(capfirst(step))
 
 
 def _ahead(when: datetime, what: str) -> str:

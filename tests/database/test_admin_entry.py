@@ -77,7 +77,10 @@ def test_page_says_what_is_still_to_come(browser: Client) -> None:
     let_go("a.pdf")
     drain()
 
-    assert "Still to come: The grace period is over, as PGCLEANUP_GRACE_PERIOD is set now." in story(browser, "a.pdf")
+    content = story(browser, "a.pdf")
+
+    assert "Still to come: The grace period ends, as PGCLEANUP_GRACE_PERIOD is set now." in content
+    assert "Run: manage.py drain_deletions, after" in content
 
 
 def test_page_says_which_row_still_names_the_file(browser: Client) -> None:
