@@ -22,12 +22,13 @@ from pgcleanup.ledger import bounded, state
 from pgcleanup.ledger.history import Event
 from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
 from pgcleanup.status.events import what, who, why
+from pgcleanup.status.rows import Patience
 from pgcleanup.status.story import HISTORY, Place, Story, tell
 from pgcleanup.status.telling import advice, conclusion, file_sentence, named_sentence, waiting_sentence
 from pgcleanup.status.words import in_utc, kept_because
 
-PATIENCE = timedelta(seconds=2)
-"""For each of a project's tables; the page of an entry that somebody waits for."""
+PATIENCE = Patience(each=timedelta(seconds=2), all=timedelta(seconds=8))
+"""With a project's tables, in each database: somebody waits for the page."""
 HISTORY_SECONDS = 5.0
 # How a verdict of the story looks.
 _TONES = {

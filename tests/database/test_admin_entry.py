@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
+from django.db import connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import clear_url_caches, path
 from pytest_django import Settings
 
@@ -17,9 +19,11 @@ from pgcleanup import context
 from pgcleanup.admin import FileHistoryMixin, PendingAdmin, SettledAdmin
 from pgcleanup.drain import drain
 from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
+from pgcleanup.status.rows import Patience
 from pgcleanup.triggers import sync
 from tests.drain.support import let_go, orphaned, put
 from tests.project.models import Document, Page
+from tests.support import session
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -157,6 +161,30 @@ def test_page_of_a_field_that_no_model_has_is_shown(browser: Client) -> None:
     PendingFileDeletion.objects.update(source="shop.gone.file")
 
     assert "No installed model has the field shop.gone.file" in story(browser, "a.pdf")
+
+
+def test_page_asks_few_questions_however_many_fields_there_are(browser: Client) -> None:
+    let_go("a.pdf")
+
+    with CaptureQueriesContext(connections["default"]) as own, CaptureQueriesContext(connections["other"]) as other:
+        content = story(browser, "a.pdf")
+
+    assert "No row names it." in content
+    assert len(own) + len(other) < 80
+
+
+def test_table_that_does_not_answer_is_named_and_the_others_are_asked(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgcleanup.admin.entry.PATIENCE", Patience(timedelta(milliseconds=20)))
+    let_go("a.pdf")
+    with session(autocommit=False) as other:
+        other.execute("LOCK TABLE project_invoice")
+
+        content = story(browser, "a.pdf")
+
+    assert "Whether project.invoice.scan names it could not be read" in content
+    assert "Whether project.document.file names it" not in content
 
 
 def test_history_too_large_to_read_is_said_and_the_rest_is_shown(
