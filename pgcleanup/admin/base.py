@@ -9,7 +9,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.utils import display_for_value, unquote
-from django.db import connections
+from django.db import connections, router
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -53,8 +53,12 @@ class LedgerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @property
     def using(self) -> str:
-        """The database that the list is of."""
-        return self.model._default_manager.db  # type: ignore[no-any-return]
+        """The database that the list is of, whose entries it changes. A subclass may name another one."""
+        return router.db_for_write(self.model)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Read where it also writes, not from a replica that is behind."""
+        return super().get_queryset(request).using(self.using)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

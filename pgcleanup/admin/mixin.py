@@ -60,18 +60,19 @@ class FileHistoryMixin:
         instance = self.get_object(request, unquote(object_id))  # type: ignore[attr-defined]
         if instance is not None and not self.has_view_permission(request, instance):  # type: ignore[attr-defined]
             raise PermissionDenied
-        using = PendingFileDeletion._default_manager.db
+        # Where the object is: its names are in the ledger of the same database.
+        using = self.get_queryset(request).db  # type: ignore[attr-defined]
         if connections[using].vendor != "postgresql":
             raise Http404
         if (page := refusal(self.admin_site, request, using)) is not None:
             return page
         asked, too_slow = _of_object(self.model, unquote(object_id)), False
         may_see_pending = may_view(self.admin_site, request, PendingFileDeletion)
-        waiting = PendingFileDeletion._default_manager.filter(asked).order_by("-id")
+        waiting = PendingFileDeletion._default_manager.using(using).filter(asked).order_by("-id")
         pending = list(waiting[:SHOWN]) if may_see_pending else []
         try:
             with bounded.at_most(using, PATIENCE.total_seconds()):
-                settled = list(SettledFileDeletion._default_manager.filter(asked).order_by("-id")[:SHOWN])
+                settled = list(SettledFileDeletion._default_manager.using(using).filter(asked).order_by("-id")[:SHOWN])
         except DatabaseError:
             settled, too_slow = [], True
         context = {
@@ -87,6 +88,9 @@ class FileHistoryMixin:
             ),
             "pending": pending,
             "may_see_pending": may_see_pending,
+            # The pages of another database's entries are not in this admin.
+            "linked": using == self.admin_site._registry[SettledFileDeletion].using,
+            "using": using,
             "settled": settled,
             "too_slow": too_slow,
             "shown": SHOWN,

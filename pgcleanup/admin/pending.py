@@ -35,7 +35,7 @@ class PendingChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         entries = list(self.result_list)
-        using = self.model._default_manager.db
+        using = self.model_admin.using  # type: ignore[attr-defined]
         reasons = state.reasons(using, [entry.pk for entry in entries], settings.grace_period)
         for entry in entries:
             entry.reason = reasons.get(entry.pk)

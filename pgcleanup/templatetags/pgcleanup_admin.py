@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.contrib.admin.sites import all_sites
 
 from pgcleanup.admin.overview import Overview, overview_of
 from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
@@ -19,5 +20,7 @@ def pgcleanup_overview(context: template.Context) -> Overview | None:
     seen = {model.get("model") for app in apps for model in app["models"] if model["perms"].get("view")}
     if PendingFileDeletion not in seen:
         return None
-    using = PendingFileDeletion._default_manager.db
-    return overview_of(context["request"], using, history=SettledFileDeletion in seen)
+    request = context["request"]
+    registries = [site._registry for site in all_sites if site.name == request.current_app]
+    shown: Any = next(one[PendingFileDeletion] for one in registries if PendingFileDeletion in one)
+    return overview_of(request, shown.using, history=SettledFileDeletion in seen)

@@ -10,6 +10,8 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.db import connections
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import clear_url_caches, path
@@ -35,11 +37,33 @@ class DocumentAdmin(FileHistoryMixin, admin.ModelAdmin):
     """A project's own."""
 
 
-site = admin.AdminSite()
+class OtherPending(PendingAdmin):
+    """Of another database."""
+
+    using = "other"
+
+
+class OtherSettled(SettledAdmin):
+    """Of another database."""
+
+    using = "other"
+
+
+class OtherDocument(DocumentAdmin):
+    """Of another database."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Document]:
+        return super().get_queryset(request).using("other")
+
+
+site, other_site = admin.AdminSite(), admin.AdminSite(name="other")
+other_site.register(PendingFileDeletion, OtherPending)
+other_site.register(SettledFileDeletion, OtherSettled)
+other_site.register(Document, OtherDocument)
 site.register(PendingFileDeletion, PendingAdmin)
 site.register(SettledFileDeletion, SettledAdmin)
 site.register(Document, DocumentAdmin)
-urlpatterns = [path("admin/", site.urls)]
+urlpatterns = [path("admin/", site.urls), path("other/", other_site.urls)]
 
 
 @pytest.fixture
@@ -298,6 +322,35 @@ def test_file_history_of_a_deleted_object_is_not_for_who_may_not_see_its_model(
     key = SettledFileDeletion.objects.get().object_pk
 
     assert browser.get(f"/admin/project/document/{key}/file-history/").status_code == 403
+
+
+def test_admin_of_another_database_shows_and_changes_what_is_there(browser: Client) -> None:
+    let_go("default.pdf")
+    Document.objects.using("other").create(file="other.pdf").delete(using="other")
+    key = PendingFileDeletion.objects.using("other").get().pk
+    pending = PENDING.replace("/admin/", "/other/")
+    names = ("default.pdf", "other.pdf")
+
+    seen = [page(browser, url) for url in (pending, f"{pending}{key}/change/", f"{pending}?q=pdf")]
+    overview = page(browser, "/other/pgcleanup/")
+    browser.post(pending, {"action": "cancel", "_selected_action": key, "post": "yes"})
+
+    assert [[name for name in names if name in content] for content in seen] == [["other.pdf"]] * 3
+    assert f"{pending}?state=unseen" in overview
+    assert PendingFileDeletion.objects.using("other").get().cancelled_at is not None
+    assert PendingFileDeletion.objects.get().cancelled_at is None
+
+
+def test_file_history_is_of_the_database_of_the_object(browser: Client) -> None:
+    here = Document.objects.create(file="here")
+    Document.objects.using("other").create(pk=here.pk, file="there")
+    for alias in ("default", "other"):
+        Document.objects.using(alias).update(file="")
+
+    content = page(browser, f"/other/project/document/{here.pk}/file-history/")
+
+    assert ">there</a>" in content
+    assert ">here</a>" not in content
 
 
 def test_list_is_searched_by_object(browser: Client) -> None:
