@@ -225,7 +225,7 @@ def test_whole_table_of_each_list_is_on_a_screen_of_1200(open_page: Callable[...
 @pytest.mark.parametrize(
     ("picture", "url", "width", "height", "theme"),
     [
-        ("admin-overview", OVERVIEW, 1200, 1130, "light"),
+        ("admin-overview", OVERVIEW, 1200, 1095, "light"),
         ("admin-file", "documents/contract-2024.pdf", 1200, 640, "light"),
     ],
 )

@@ -97,6 +97,7 @@ def test_overview_names_the_transaction_that_names_wait_for(browser: Client, set
         content = page(browser)
 
     assert "nightly-export" in content
+    assert "SELECT pg_terminate_backend(pid);" in content
     assert f'<th scope="row">{other.info.backend_pid if not other.closed else ""}' in content
     assert "Waiting for a transaction" in content
 
