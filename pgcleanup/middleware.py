@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.db import connections, transaction
 from django.db.backends.signals import connection_created
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.utils.functional import LazyObject, empty
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.sql import Composable
@@ -22,11 +22,13 @@ from pgcleanup.sql import literal_percent, quote_literal
 
 logger = logging.getLogger("pgcleanup.middleware")
 
-# What may let a name go, behind any comments. A SELECT may call a function that writes; a note in front of each
-# SELECT would be too much.
+# What may let a name go, behind any comments, first or after another statement (or in a text that looks like it: a note
+# too many does no harm). A SELECT may call a function that writes; a note in front of each SELECT would be too much.
 _WRITES = re.compile(
-    r"(?:\s+|/\*.*?\*/|--[^\n]*\n)*(INSERT|UPDATE|DELETE|MERGE|TRUNCATE|WITH|EXECUTE|CALL|DO)\b",
-    re.IGNORECASE | re.DOTALL,
+    # One way to match each blank and each comment: with two, a query behind 30 blanks is matched in 2**30 ways.
+    r"(?:\A|;)(?:\s|/\*(?:[^*]|\*(?!/))*\*/|--[^\n]*\n)*"
+    r"(INSERT|UPDATE|DELETE|MERGE|TRUNCATE|WITH|EXECUTE|EXPLAIN|CALL|DO)\b",
+    re.IGNORECASE,
 )
 # Outside a transaction they may commit in the midst of themselves, which a second statement beside them would forbid.
 _MAY_COMMIT = {"CALL", "DO"}
@@ -61,7 +63,7 @@ class ContextMiddleware:
             return self._call_async(request)
         with self._noted(request):
             response: HttpResponseBase = self.get_response(request)
-        return response
+        return self._streamed(request, response)
 
     def context(self, request: HttpRequest) -> Mapping[str, Any]:
         """Return what to note, as JSON can hold it; an empty one for nothing. Override it to note more, or less.
@@ -75,7 +77,34 @@ class ContextMiddleware:
     async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
         with self._noted(request):
             response: HttpResponseBase = await self.get_response(request)
+        return self._streamed(request, response)
+
+    def _streamed(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Note what a streamed answer writes, too, which is made after this middleware was left."""
+        # A file writes nothing, and the server may send it by itself.
+        if isinstance(response, StreamingHttpResponse) and getattr(response, "file_to_stream", None) is None:
+            chunks: Any = response.streaming_content
+            response.streaming_content = (
+                self._chunks_async(request, aiter(chunks)) if response.is_async else self._chunks(request, iter(chunks))
+            )
         return response
+
+    def _chunks(self, request: HttpRequest, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        # Between two of them the thread belongs to others.
+        while True:
+            with self._noted(request):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+    async def _chunks_async(self, request: HttpRequest, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        while True:
+            with self._noted(request):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
 
     @contextmanager
     def _noted(self, request: HttpRequest) -> Iterator[None]:
@@ -118,7 +147,7 @@ def _note_request(execute: Execute, statement: Any, params: Any, many: bool, con
     if cleanup.of_request.get() is None or connection.alias in cleanup.in_block.get():
         return execute(statement, params, many, context)
     text = statement.as_string(connection.connection) if isinstance(statement, Composable) else statement
-    writes = _WRITES.match(text) if isinstance(text, str) else None
+    writes = _WRITES.search(text) if isinstance(text, str) else None
     if writes is None or getattr(cursor.cursor, "name", None):
         return execute(statement, params, many, context)
     note = cleanup.noted_of_request()

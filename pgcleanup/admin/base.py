@@ -9,7 +9,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.utils import display_for_value, unquote
-from django.db import connections
+from django.db import connections, router
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from pgcleanup.admin.entry import entry_page
 from pgcleanup.admin.lists import COUNTED, CappedPaginator, days_of
+from pgcleanup.admin.rights import readable
 from pgcleanup.status import find_problems
 from pgcleanup.status.words import shown
 
@@ -36,6 +37,8 @@ class LedgerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     change_list_template = "admin/pgcleanup/ledger.html"
     date_field: str
     """Whose days the list can be narrowed down to."""
+    # Left out on a phone, see admin.css.
+    empty_value_display = '<span class="pgcleanup-none">-</span>'
     list_display_links = ["file"]
     ordering = ["-id"]
     paginator = CappedPaginator
@@ -50,8 +53,12 @@ class LedgerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @property
     def using(self) -> str:
-        """The database that the list is of."""
-        return self.model._default_manager.db  # type: ignore[no-any-return]
+        """The database that the list is of, whose entries it changes. A subclass may name another one."""
+        return router.db_for_write(self.model)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Read where it also writes, not from a replica that is behind."""
+        return super().get_queryset(request).using(self.using)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -94,6 +101,7 @@ class LedgerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             context["days"] = days_of(self.using, self.opts.db_table, self.date_field, request)
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
+    @readable
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -108,7 +116,8 @@ class LedgerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show the entry, whose page has its history, what people did to it included."""
-        return redirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[object_id]))
+        view = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+        return redirect(reverse(view, args=[object_id], current_app=self.admin_site.name))
 
     @admin.display(description=_("file"))
     def file(self, entry: Any) -> str:

@@ -8,7 +8,8 @@ from datetime import date
 
 from django.utils.formats import date_format
 
-WIDTH, HEIGHT = 600, 120
+# About as wide as it is shown: the words in it are scaled with it.
+WIDTH, HEIGHT = 350, 110
 LEFT, TOP, BOTTOM = 2, 16, 18
 _GAP = 0.2
 

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from pgcleanup.admin.objects import linked_object
+from pgcleanup.admin.rights import may_view
 from pgcleanup.conf import settings
 from pgcleanup.ledger import bounded, state
 from pgcleanup.ledger.history import Event
 from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
 from pgcleanup.status.events import what, who, why
+from pgcleanup.status.rows import Patience
 from pgcleanup.status.story import HISTORY, Place, Story, tell
 from pgcleanup.status.telling import advice, conclusion, file_sentence, named_sentence, waiting_sentence
-from pgcleanup.status.words import kept_because
+from pgcleanup.status.words import in_utc, kept_because
 
-PATIENCE = timedelta(seconds=2)
-"""For each of a project's tables; the page of an entry that somebody waits for."""
+PATIENCE = Patience(each=timedelta(seconds=2), all=timedelta(seconds=8))
+"""With a project's tables, in each database: somebody waits for the page."""
 HISTORY_SECONDS = 5.0
 # How a verdict of the story looks.
 _TONES = {
@@ -46,6 +49,13 @@ def entry_page(model_admin: Any, request: HttpRequest, entry: Any) -> dict[str, 
     except DatabaseError:
         story = None  # a history too large to search it for a name while somebody waits
     place = story.places[0] if story is not None and story.places else None
+    said = conclusion(place) if place is not None else ""
+    site = model_admin.admin_site
+    if place is not None and not may_view(site, request, SettledFileDeletion):
+        place = replace(place, history=())
+    if place is not None and place.pending and not may_view(site, request, PendingFileDeletion):
+        place = replace(place, pending=())
+        said = _("The name is pending once more; what it waits for is for who may view pending file deletions.")
     return {
         "entry": entry,
         "is_pending": isinstance(entry, PendingFileDeletion),
@@ -53,11 +63,11 @@ def entry_page(model_admin: Any, request: HttpRequest, entry: Any) -> dict[str, 
         "object": linked_object(model_admin, request, entry),
         "story": story,
         "place": place,
-        "conclusion": conclusion(place) if place is not None else "",
+        "conclusion": said,
         "tone": _TONES.get(place.verdict, "good") if place is not None else "warning",
-        "advice": list(advice(story, place)) if story is not None and place is not None else [],
+        "advice": [_typed(step) for step in advice(story, place)] if story is not None and place is not None else [],
         "now": list(_now(story, place)) if story is not None and place is not None else [],
-        "others": list(_others(place, entry)) if place is not None else [],
+        "others": list(_others(model_admin, place, entry)) if place is not None else [],
         "more": place is not None and len(place.history) >= HISTORY,
         "log": _log(using, place, entry),
         "can_retry": may(model_admin, "retry", request),
@@ -69,30 +79,6 @@ def may(model_admin: Any, action: str, request: HttpRequest) -> bool:
     """Whether this admin has the action, and this user may use it."""
     permission = getattr(model_admin, f"has_{action}_permission", None)
     return permission is not None and bool(permission(request))
-
-
-def linked_object(model_admin: Any, request: HttpRequest, entry: Any) -> dict[str, Any]:
-    """Return the row that held the name: its words, whether it is still there, and its page where there is one."""
-    label, _dot, field = entry.source.rpartition(".")
-    found: dict[str, Any] = {"label": label, "field": field, "pk": entry.object_pk, "known": False}
-    try:
-        model: Any = apps.get_model(label)
-    except (LookupError, ValueError):
-        return found
-    found["label"] = capfirst(str(model._meta.verbose_name))
-    other_admin = model_admin.admin_site._registry.get(model)
-    if entry.object_pk is None or other_admin is None:
-        return found
-    try:
-        instance = other_admin.get_object(request, entry.object_pk)
-        found["known"] = True
-        if instance is not None and other_admin.has_view_permission(request, instance):
-            place = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
-            found |= {"text": str(instance), "url": reverse(place, args=[entry.object_pk])}
-        found["there"] = instance is not None
-    except (DatabaseError, NoReverseMatch):
-        found["known"] = False
-    return found
 
 
 def _steps(using: str, entry: Any) -> Iterator[tuple[datetime | None, str]]:
@@ -108,12 +94,12 @@ def _steps(using: str, entry: Any) -> Iterator[tuple[datetime | None, str]]:
     )
     if entry.keep:
         yield None, _("It was let go under keep(): the file stays.")
-    reason, seen_at = _seen(using, entry)
+    seen_at = _seen(using, entry)
     if seen_at is not None:
         yield seen_at, _("A drain saw it for the first time, committed: the grace period begins.")
-        if reason in ("", "grace_period"):
-            over = seen_at + settings.grace_period
-            yield over, _("The grace period is over, as PGCLEANUP_GRACE_PERIOD is set now.")
+        over = seen_at + settings.grace_period
+        if isinstance(entry, PendingFileDeletion) or over < entry.settled_at:
+            yield over, _ahead(over, _("The grace period ends, as PGCLEANUP_GRACE_PERIOD is set now."))
     if entry.attempts:
         tried = _("It could not be deleted, %(attempts)s times so far. The last error: %(error)s")
         yield None, tried % {"attempts": entry.attempts, "error": entry.last_error}
@@ -125,13 +111,21 @@ def _steps(using: str, entry: Any) -> Iterator[tuple[datetime | None, str]]:
     elif entry.exhausted_at is not None:
         yield entry.exhausted_at, _("Given up after PGCLEANUP_MAX_ATTEMPTS attempts: a person is needed.")
     elif entry.retry_at is not None:
-        yield entry.retry_at, _("It is looked at again.")
+        yield entry.retry_at, _ahead(entry.retry_at, _("It is looked at again."))
 
 
-def _seen(using: str, entry: Any) -> tuple[str, datetime | None]:
+def _typed(step: str) -> str:
+    return _("Run: %(command)s") % {"command": step} if step.startswith("manage.py") else str(capfirst(step))
+
+
+def _ahead(when: datetime, what: str) -> str:
+    return _("Still to come: %(what)s") % {"what": what} if in_utc(when) > datetime.now(timezone.utc) else what
+
+
+def _seen(using: str, entry: Any) -> datetime | None:
     if isinstance(entry, SettledFileDeletion):
-        return "", entry.stamped_at
-    return state.reasons(using, [entry.pk], settings.grace_period).get(entry.pk, ("", None))
+        return entry.stamped_at
+    return state.reasons(using, [entry.pk], settings.grace_period).get(entry.pk, ("", None))[1]
 
 
 def _now(story: Story, place: Place) -> Iterator[str]:
@@ -145,15 +139,16 @@ def _now(story: Story, place: Place) -> Iterator[str]:
         yield waiting_sentence(pending)
 
 
-def _others(place: Place, entry: Any) -> Iterator[dict[str, Any]]:
+def _others(model_admin: Any, place: Place, entry: Any) -> Iterator[dict[str, Any]]:
     """Yield the other entries of the name in the same storage, the pending ones first."""
     events = [*(pending.event for pending in reversed(place.pending)), *place.history]
+    site = model_admin.admin_site.name
     for event in events:
         if event.id == entry.pk:
             continue
         model = "settledfiledeletion" if event.settled_at is not None else "pendingfiledeletion"
         yield {
-            "url": reverse(f"admin:pgcleanup_{model}_change", args=[event.id]),
+            "url": reverse(f"admin:pgcleanup_{model}_change", args=[event.id], current_app=site),
             "recorded_at": event.recorded_at,
             "why": why(event).rpartition(" at ")[0],
             "what": _outcome(event),

@@ -15,6 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 
+from pgcleanup.admin.rights import may_view, refusal
 from pgcleanup.ledger import bounded
 from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
 
@@ -44,7 +45,7 @@ class FileHistoryMixin:
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Bring the link along."""
-        context = {"file_history_url": self._history_url(object_id)} if _may_see(request) else {}
+        context = {"file_history_url": self._history_url(object_id)} if self._may_see(request) else {}
         response: HttpResponse = super().change_view(  # type: ignore[misc]
             request, object_id, form_url, {**context, **(extra_context or {})}
         )
@@ -52,19 +53,26 @@ class FileHistoryMixin:
 
     def file_history_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show what became of the files of one object."""
-        instance = self.get_object(request, unquote(object_id))  # type: ignore[attr-defined]
-        if not _may_see(request) or (
-            instance is not None and not self.has_view_permission(request, instance)  # type: ignore[attr-defined]
-        ):
+        if not self._may_see(request):
             raise PermissionDenied
-        using = PendingFileDeletion._default_manager.db
+        request.current_app = self.admin_site.name
+        # None where it was deleted, or where this admin does not show it: the history stays.
+        instance = self.get_object(request, unquote(object_id))  # type: ignore[attr-defined]
+        if instance is not None and not self.has_view_permission(request, instance):  # type: ignore[attr-defined]
+            raise PermissionDenied
+        # Where the object is: its names are in the ledger of the same database.
+        using = self.get_queryset(request).db  # type: ignore[attr-defined]
         if connections[using].vendor != "postgresql":
             raise Http404
+        if (page := refusal(self.admin_site, request, using)) is not None:
+            return page
         asked, too_slow = _of_object(self.model, unquote(object_id)), False
-        pending = list(PendingFileDeletion._default_manager.filter(asked).order_by("-id")[:SHOWN])
+        may_see_pending = may_view(self.admin_site, request, PendingFileDeletion)
+        waiting = PendingFileDeletion._default_manager.using(using).filter(asked).order_by("-id")
+        pending = list(waiting[:SHOWN]) if may_see_pending else []
         try:
             with bounded.at_most(using, PATIENCE.total_seconds()):
-                settled = list(SettledFileDeletion._default_manager.filter(asked).order_by("-id")[:SHOWN])
+                settled = list(SettledFileDeletion._default_manager.using(using).filter(asked).order_by("-id")[:SHOWN])
         except DatabaseError:
             settled, too_slow = [], True
         context = {
@@ -73,8 +81,16 @@ class FileHistoryMixin:
             "subtitle": str(instance) if instance is not None else unquote(object_id),
             "opts": self.opts,
             "instance": instance,
-            "object_url": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[object_id]),
+            "object_url": reverse(
+                f"admin:{self.opts.app_label}_{self.opts.model_name}_change",
+                args=[object_id],
+                current_app=self.admin_site.name,
+            ),
             "pending": pending,
+            "may_see_pending": may_see_pending,
+            # The pages of another database's entries are not in this admin.
+            "linked": using == self.admin_site._registry[SettledFileDeletion].using,
+            "using": using,
             "settled": settled,
             "too_slow": too_slow,
             "shown": SHOWN,
@@ -83,13 +99,14 @@ class FileHistoryMixin:
         }
         return TemplateResponse(request, "admin/pgcleanup/file_history.html", context)
 
+    def _may_see(self, request: HttpRequest) -> bool:
+        # Of the model, also where the object is gone.
+        may_view_model: bool = self.has_view_permission(request)  # type: ignore[attr-defined]
+        return may_view_model and may_view(self.admin_site, request, SettledFileDeletion)
+
     def _history_url(self, object_id: str) -> str:
         name = f"{self.opts.app_label}_{self.opts.model_name}_file_history"
         return reverse(f"admin:{name}", args=[quote(unquote(object_id))], current_app=self.admin_site.name)
-
-
-def _may_see(request: HttpRequest) -> bool:
-    return bool(request.user.has_perm("pgcleanup.view_settledfiledeletion"))
 
 
 def _of_object(model: type[models.Model], key: str) -> Q:

@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import DatabaseError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.text import capfirst
@@ -19,9 +19,12 @@ from pgcleanup.admin.lists import COUNTED
 from pgcleanup.columns import find_file_columns
 from pgcleanup.ledger.operating import Operated, Selection, operate
 from pgcleanup.models import PendingFileDeletion
+from pgcleanup.status.rights import unchangeable
 from pgcleanup.status.words import listed, plural, shown
 
 SHOWN = 20
+CHOSEN = "chosen"
+"""The confirmed entries in one field: Django takes no more than a thousand."""
 
 _WORDS: dict[str, dict[str, Any]] = {
     "retry": {
@@ -44,6 +47,12 @@ _WORDS: dict[str, dict[str, Any]] = {
         "done": gettext_lazy("%(files)s cancelled, and kept in the storage."),
         "log": gettext_lazy("Cancelled the deletion: the file stays."),
     },
+}
+
+# As in ledger.operating.
+_TO_DO = {
+    "retry": Q(attempts__gt=0) | Q(retry_at__isnull=False) | Q(exhausted_at__isnull=False),
+    "cancel": Q(cancelled_at=None) | Q(retry_at__isnull=False),
 }
 
 
@@ -72,12 +81,20 @@ class Operations:
     def _operate(
         self, action: str, request: HttpRequest, queryset: QuerySet[PendingFileDeletion]
     ) -> TemplateResponse | None:
+        if CHOSEN in request.POST:
+            queryset = queryset.filter(pk__in=_keys(request.POST[CHOSEN]))
+        elif request.POST.get("select_across") == "1":
+            # Of more than COUNTED the next time takes the next ones.
+            queryset = queryset.filter(_TO_DO[action])
         entries = list(queryset.order_by("id")[:COUNTED])
         if not entries:
-            messages.warning(request, _("None of the selected files is pending any more."))
+            messages.warning(request, _("None of the selected files is pending any more, or waits for this."))
             return None
         if "post" not in request.POST:
             return self._ask(action, request, entries)
+        if (lacking := unchangeable(self.using)) is not None:
+            messages.error(request, " ".join(lacking))
+            return None
         try:
             done = _by_storage(self.using, action, entries)
         except DatabaseError as error:
@@ -97,7 +114,7 @@ class Operations:
             "opts": PendingFileDeletion._meta,
             "action": action,
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
-            "entries": entries,
+            "chosen": ",".join(str(entry.pk) for entry in entries),
             "files": plural(len({entry.name for entry in entries}), "file"),
             "names": [(shown(name), source) for name, source in names[:SHOWN]],
             "rest": max(len(names) - SHOWN, 0),
@@ -105,6 +122,10 @@ class Operations:
             "counted": f"{COUNTED:,}",
         }
         return TemplateResponse(request, "admin/pgcleanup/confirm.html", context)
+
+
+def _keys(text: str) -> list[int]:
+    return [int(key) for key in text.split(",") if key.isdecimal() and len(key) < 19]
 
 
 def _by_storage(using: str, action: str, entries: list[PendingFileDeletion]) -> Operated:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -22,7 +22,7 @@ from pgcleanup.ledger import bounded, control, fence, state
 from pgcleanup.models import PendingFileDeletion
 from pgcleanup.status import Age, age, coverage_of, find_problems
 from pgcleanup.status.problems import Kind, Problem
-from pgcleanup.status.words import duration, number, period, plural, size
+from pgcleanup.status.words import duration, in_utc, number, period, plural, size
 from pgcleanup.triggers import inspect
 
 SECONDS = 3.0
@@ -66,10 +66,12 @@ class Overview:
     unread: list[str] = field(default_factory=list)
     """What took too long to read."""
     days: int = DAYS
+    history: bool = True
+    """Whether what was settled is shown, too."""
 
 
-def overview_of(request: HttpRequest, using: str) -> Overview | None:
-    """Look at a database for the overview; None where it is none of PostgreSQL's."""
+def overview_of(request: HttpRequest, using: str, *, history: bool = True) -> Overview | None:
+    """Look at a database for the overview, at its history where asked; None where it is none of PostgreSQL's."""
     if connections[using].vendor != "postgresql":
         return None
     found = Overview(using)
@@ -82,7 +84,9 @@ def overview_of(request: HttpRequest, using: str) -> Overview | None:
     if current is not None:
         _headline(found, current)
     _pending(reader, request)
-    _history(reader, request, current)
+    if history:
+        _history(reader, request, current)
+    found.history = history
     return found
 
 
@@ -112,10 +116,10 @@ def _headline(found: Overview, current: Age) -> None:
         found.state = _("broken") if broken else _("behind") if late else _("on time")
         if found.problems and found.state == _("on time"):
             found.state = _("needs attention")
+    found.number = duration(current.oldest or timedelta(0))
     if current.oldest is None:
-        found.number, found.words = _("Nothing pending"), ""
+        found.words = _("behind: nothing is pending")
         return
-    found.number = duration(current.oldest)
     limit = _("the limit is %(limit)s (PGCLEANUP_MAX_AGE)") % {"limit": period(settings.max_age)}
     found.words = _("is the oldest pending file past its grace period; %(limit)s") % {"limit": limit}
     if not current.oldest:
@@ -188,13 +192,7 @@ def _history(reader: _Reader, request: HttpRequest, current: Age | None) -> None
     deleted = {day.day: day for day in settled if day.outcome == "deleted"}
     files = [deleted[day].entries if day in deleted else 0 for day in days]
     sizes = [deleted[day].bytes if day in deleted else 0 for day in days]
-    grace = settings.grace_period.total_seconds()
-    ages = [
-        max((one.longest.total_seconds() - grace for one in settled if one.day == day), default=0.0) for day in days
-    ]
-    if current is not None and current.oldest is not None:
-        ages[-1] = max(ages[-1], current.oldest.total_seconds())
-    ages = [max(one, 0.0) for one in ages]
+    ages = list(_ages(days, settled, current))
     list_url = _list(request, "settledfiledeletion")
     links = [f"{list_url}?{urlencode(range_query('settled_at', day, day))}" for day in days]
     limit = settings.max_age.total_seconds()
@@ -210,13 +208,25 @@ def _history(reader: _Reader, request: HttpRequest, current: Age | None) -> None
             links=links,
         ),
         bars(
-            *("age", _("Longest wait past the grace period, per day"), days, ages, _wait),
+            *("age", _("Age of the oldest pending file, per day"), days, ages, _wait),
             _("at most %(age)s in %(days)s days") % {"age": _wait(max(ages)), "days": DAYS},
             links=links,
             tone="age",
             limit=(limit, f"PGCLEANUP_MAX_AGE: {period(settings.max_age)}"),
         ),
     ]
+
+
+def _ages(days: Sequence[date], settled: Sequence[bounded.Day], current: Age | None) -> Iterator[float]:
+    """Yield how far behind each day was: by what was settled on it, and what was pending when it ended."""
+    now, grace = _now(), settings.grace_period
+    behind = current.oldest if current is not None else None
+    for day in days:
+        end = min(in_utc(midnight(day + timedelta(days=1))), now)
+        ages = [one.longest - grace for one in settled if one.day == day]
+        ages += [end - one.oldest - grace for one in settled if one.day > day]
+        ages += [behind - (now - end)] if behind is not None else []
+        yield max([timedelta(0), *ages]).total_seconds()
 
 
 def _now() -> datetime:

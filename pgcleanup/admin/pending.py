@@ -19,11 +19,12 @@ from django.utils.translation import gettext_lazy as _
 from pgcleanup.admin.base import LedgerAdmin
 from pgcleanup.admin.lists import STATES, OperationFilter, SourceFilter, StateFilter, UserFilter
 from pgcleanup.admin.operations import Operations
+from pgcleanup.admin.rights import may_view, readable
 from pgcleanup.conf import settings
 from pgcleanup.ledger import state
 from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
 from pgcleanup.status import age, find_problems
-from pgcleanup.status.words import shown
+from pgcleanup.status.words import duration, shown
 
 _TONES = {"failed": "bad", "retrying": "warning", "transaction": "warning"}
 
@@ -34,7 +35,7 @@ class PendingChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         entries = list(self.result_list)
-        using = self.model._default_manager.db
+        using = self.model_admin.using  # type: ignore[attr-defined]
         reasons = state.reasons(using, [entry.pk for entry in entries], settings.grace_period)
         for entry in entries:
             entry.reason = reasons.get(entry.pk)
@@ -59,6 +60,7 @@ class PendingAdmin(Operations, LedgerAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PendingChangeList
 
+    @readable
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Put the age above the list, and what is wrong above that."""
         if self.has_view_permission(request):
@@ -68,14 +70,21 @@ class PendingAdmin(Operations, LedgerAdmin):
             extra_context = {"subtitle": _headline(self.using), **(extra_context or {})}
         return super().changelist_view(request, extra_context)
 
+    @readable
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show an entry where it is by now: a link to it outlives its settlement."""
         key = unquote(object_id)
         pending = not key.isdecimal() or self.get_object(request, key) is not None
-        if not pending and SettledFileDeletion._default_manager.using(self.using).filter(pk=key).exists():
-            return redirect(reverse("admin:pgcleanup_settledfiledeletion_change", args=[object_id]))
+        may_follow = may_view(self.admin_site, request, SettledFileDeletion)
+        if (
+            not pending
+            and may_follow
+            and SettledFileDeletion._default_manager.using(self.using).filter(pk=key).exists()
+        ):
+            view = "admin:pgcleanup_settledfiledeletion_change"
+            return redirect(reverse(view, args=[object_id], current_app=self.admin_site.name))
         return super().change_view(request, object_id, form_url, extra_context)
 
     @admin.display(description=_("state"))
@@ -121,6 +130,8 @@ def _headline(using: str) -> str:
         found = age(using)
     except Error:
         return ""
-    text = f"Deletions are {found}" if found.oldest == timedelta(0) else capfirst(str(found))
+    text = capfirst(str(found))
+    if found.oldest == timedelta(0):
+        text = f"Oldest pending file: {duration(found.oldest)} past its grace period, {found}"
     note = "" if settings.delete_files else " Nothing is deleted: PGCLEANUP_DELETE_FILES is False."
     return f"{text}.{note}"

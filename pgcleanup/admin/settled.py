@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from pgcleanup.admin.base import LedgerAdmin
 from pgcleanup.admin.lists import OperationFilter, OutcomeFilter, SourceFilter, UserFilter
+from pgcleanup.admin.rights import readable
 from pgcleanup.models import Outcome, SettledFileDeletion
 from pgcleanup.status import find_stops
 from pgcleanup.status.words import kept_because, size
@@ -30,6 +31,7 @@ class SettledAdmin(LedgerAdmin):
     ]
     readonly_fields = ["because", "size", "first_seen", "kept"]
 
+    @readable
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Say why nothing is added to the list, where no drain may delete."""
         if self.has_view_permission(request):

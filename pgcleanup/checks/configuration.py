@@ -73,7 +73,8 @@ def _unknown(name: str) -> CheckMessage:
     # Without the prefix, which would make all of them alike.
     known = [known.removeprefix(conf.PREFIX) for known in conf.all_settings()]
     close = difflib.get_close_matches(name.removeprefix(conf.PREFIX), known, n=1)
-    hint = f"Did you mean {conf.PREFIX}{close[0]}?" if close else "Remove it. What there is: docs/reference.md#settings"
+    there = f"Remove it. There are: {', '.join(conf.all_settings())}"
+    hint = f"Did you mean {conf.PREFIX}{close[0]}?" if close else there
     return checks.Error(f"There is no setting {name}.", hint=hint, id="pgcleanup.E004")
 
 

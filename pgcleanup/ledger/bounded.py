@@ -65,7 +65,7 @@ _STAMPS_IN_GRACE = "SELECT s.id FROM file_deletion_stamp s WHERE s.stamped_at > 
 # A block range index finds the days: the history comes in the order of its settlement.
 _DAYS = """
 SELECT (settled_at AT TIME ZONE %(zone)s)::date, outcome, count(*), coalesce(sum(bytes), 0)::bigint,
-       max(settled_at - recorded_at)
+       max(settled_at - recorded_at), min(recorded_at)
   FROM settled_file_deletion
  WHERE settled_at >= %(since)s
  GROUP BY 1, 2
@@ -105,6 +105,8 @@ class Day:
     bytes: int
     longest: timedelta
     """From the record of a name to its settlement."""
+    oldest: datetime
+    """When the oldest of their names was recorded: it was pending on all days in between."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ def what(event: Event) -> str:
     """Say what became of the name, and when."""
     if event.settled_at is None:
         state = "failed for good, and is still there" if event.outcome == FAILED else "is pending"
+        if event.cancelled_at is not None:
+            state = f"was cancelled at {at(event.cancelled_at)} and is kept, but not settled yet: it is pending"
         return f"{state}, since {at(event.recorded_at)}"
     return f"{_outcome(event)} at {at(event.settled_at)}"
 

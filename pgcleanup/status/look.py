@@ -80,6 +80,8 @@ class Status:
     """Entries settled in the last 24 hours, by outcome."""
     recent_bytes: int = 0
     last_settled: datetime | None = None
+    drained_at: datetime | None = None
+    """When a drain began last, whatever it found."""
     pause: Pause | None = None
     """Who paused the drains, if they are paused."""
 
@@ -122,6 +124,7 @@ def _look(using: str, refusals: Sequence[str]) -> Status:
     last = max((row[3] for row in recent), default=None) or next(iter(sql.fetch(using, _LAST_SETTLED)), (None,))[0]
     broken = bool(refusals) or any(problem.broken for problem in found)
     waiting = state.waiting(using, grace, find_file_columns(using))
+    known = control.read(using) if control.exists(using) else control.Control()
     return Status(
         database=using,
         health=Health.BROKEN if broken else Health.BEHIND if found else Health.HEALTHY,
@@ -138,7 +141,8 @@ def _look(using: str, refusals: Sequence[str]) -> Status:
         recent={outcome: count for outcome, count, _, _ in recent},
         recent_bytes=sum(row[2] for row in recent),
         last_settled=last,
-        pause=control.paused(using) if control.exists(using) else None,
+        drained_at=known.drained_at,
+        pause=known.pause,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -17,10 +18,10 @@ from pgcleanup.conf import settings
 from pgcleanup.drain.permission import withheld
 from pgcleanup.ledger import control, state
 from pgcleanup.status.coverage import coverage_of
+from pgcleanup.status.rights import unreadable
 from pgcleanup.status.words import duration, number, period, plural
 from pgcleanup.triggers import inspect
 
-FAILED_FILES = "docs/operations.md#failed-files"
 _FAILED_LIMIT = 1_000
 _NOTHING = "nothing is pending"
 
@@ -125,13 +126,11 @@ def _found(using: str, look: Callable[[], Iterator[Problem]]) -> list[Problem]:
             return list(look())
     except (Error, ImproperlyConfigured) as error:
         text = str(error).strip().splitlines() or [type(error).__name__]
-        return [
-            Problem(
-                Kind.UNREADABLE,
-                f'The state of file deletions in database "{using}" cannot be read: {text[0]}',
-                f"Look again: manage.py pgcleanup status --database {using}",
-            )
-        ]
+        advice = f"Look again: manage.py pgcleanup status --database {using}"
+        with suppress(Error):
+            advice = (unreadable(using) or (text[0], advice))[1]
+        sentence = f'The state of file deletions in database "{using}" cannot be read: {text[0]}'
+        return [Problem(Kind.UNREADABLE, sentence, advice)]
 
 
 def age(using: str) -> Age:
@@ -175,7 +174,8 @@ def _problems(using: str, addresses: bool) -> Iterator[Problem]:
             Kind.FAILED,
             f'{capfirst(_entries(found.failed))} in database "{using}" failed for good (PGCLEANUP_MAX_ATTEMPTS): '
             "a person is needed.",
-            f"For the errors: manage.py pgcleanup status --database {using}. To try again: {FAILED_FILES}",
+            f"For the errors: manage.py pgcleanup status --database {using}. Mend their cause, then: "
+            f"manage.py pgcleanup retry --failed --database {using}",
             broken=False,
         )
 

@@ -18,7 +18,7 @@ from pgcleanup.ledger import fence
 from pgcleanup.ledger.history import Event
 from pgcleanup.ledger.story import PendingEntry, pending_entries, settled_events
 from pgcleanup.status.problems import find_problems
-from pgcleanup.status.rows import PATIENCE, Named, Unread, rows_naming
+from pgcleanup.status.rows import PATIENCE, Named, Patience, Unread, rows_naming
 from pgcleanup.storages import Presence, unclean
 from pgcleanup.triggers import inspect
 from pgcleanup.triggers.dropped import with_dropped
@@ -130,7 +130,7 @@ class Story:
     """Names that something is known of, and that the given one may have been meant for."""
 
 
-def tell(using: str, name: str, sources: Sequence[str] | None = None, patience: timedelta = PATIENCE) -> Story:
+def tell(using: str, name: str, sources: Sequence[str] | None = None, patience: Patience = PATIENCE) -> Story:
     """Find out all there is to know of a name; with `sources`, in the storages of those fields alone.
 
     Raises:
@@ -161,7 +161,7 @@ def tell(using: str, name: str, sources: Sequence[str] | None = None, patience: 
 class _View:
     """What is the same for every name."""
 
-    def __init__(self, using: str, patience: timedelta) -> None:
+    def __init__(self, using: str, patience: Patience) -> None:
         inspection = inspect(using)
         columns = find_file_columns(using)
         self.using = using

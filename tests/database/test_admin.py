@@ -86,7 +86,7 @@ def test_state_is_told_in_words(browser: Client, settings: Settings, change: str
 def test_age_stands_above_the_list(browser: Client) -> None:
     let_go("report.pdf")
 
-    assert "<h2>Deletions are on time.</h2>" in page(browser, PENDING)
+    assert "<h2>Oldest pending file: 0 s past its grace period, on time.</h2>" in page(browser, PENDING)
 
 
 def test_late_deletions_are_said_to_be_late_above_the_list(browser: Client) -> None:

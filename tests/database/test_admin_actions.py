@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -83,6 +84,38 @@ def test_nothing_happens_before_it_is_confirmed(browser: Client, action: str) ->
     assert 'name="post" value="yes"' in content
 
 
+def test_all_that_a_filter_shows_is_cancelled_however_many_they_are(browser: Client) -> None:
+    let_go("a.pdf", "b.pdf")
+    run_sql(
+        "INSERT INTO pending_file_deletion (source, name, operation, transaction_id, db_user, application_name)"
+        " SELECT 'project.document.file', 'many/' || n, 'DELETE', 1, 'x', '' FROM generate_series(1, 1100) n"
+    )
+    first = PendingFileDeletion.objects.get(name="many/1").pk
+    across = {"action": "cancel", "_selected_action": first, "select_across": "1", "index": 0}
+
+    asked = browser.post(f"{PENDING}?q=many", across)
+    let_go("many/late")
+    form: dict[str, list[str]] = {}
+    for key, value in re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', asked.content.decode()):
+        form.setdefault(key, []).append(value)
+    done = browser.post(PENDING, form, follow=True)
+
+    assert "1,100 files cancelled" in done.content.decode()
+    assert PendingFileDeletion.objects.filter(cancelled_at=None).count() == 3
+    assert PendingFileDeletion.objects.filter(name__in=["a.pdf", "b.pdf", "many/late"], cancelled_at=None).count() == 3
+
+
+def test_more_than_one_page_of_entries_is_done_in_turns(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgcleanup.admin.operations.COUNTED", 2)
+    let_go("a.pdf", "b.pdf", "c.pdf")
+    across = {"action": "cancel", "_selected_action": "-", "select_across": "1"}
+
+    for _ in range(2):
+        browser.post(PENDING, {**across, "post": "yes"})
+
+    assert entries("cancelled_at IS NOT NULL") == [(True,)] * 3
+
+
 def test_all_entries_of_a_name_are_cancelled_and_no_other_name(browser: Client) -> None:
     let_go("a.pdf", "b.pdf")
     let_go("a.pdf")
@@ -133,7 +166,7 @@ def test_entry_that_is_settled_meanwhile_is_said_to_be_pending_no_more(browser: 
 
     response = browser.post(PENDING, {"action": "retry", "_selected_action": key, "post": "yes"}, follow=True)
 
-    assert "None of the selected files is pending any more." in response.content.decode()
+    assert "None of the selected files is pending any more, or waits for this." in response.content.decode()
 
 
 @pytest.mark.parametrize(("action", "permission"), [("retry", "cancel"), ("cancel", "retry")])

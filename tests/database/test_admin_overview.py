@@ -52,7 +52,7 @@ def clerk(*permissions: str) -> Client:
 def test_overview_says_that_nothing_is_pending(browser: Client) -> None:
     content = page(browser)
 
-    assert "Nothing pending" in content
+    assert '<strong class="pgcleanup-number">0 s</strong> behind: nothing is pending.' in content
     assert 'class="pgcleanup-age good"' in content
 
 
@@ -97,6 +97,7 @@ def test_overview_names_the_transaction_that_names_wait_for(browser: Client, set
         content = page(browser)
 
     assert "nightly-export" in content
+    assert "SELECT pg_terminate_backend(pid);" in content
     assert f'<th scope="row">{other.info.backend_pid if not other.closed else ""}' in content
     assert "Waiting for a transaction" in content
 
@@ -120,7 +121,26 @@ def test_chart_of_the_age_shows_how_late_a_file_went(browser: Client, settings: 
     drain()
     rewrite_history("UPDATE settled_file_deletion SET recorded_at = settled_at - interval '14 hours'")
 
-    assert "Longest wait past the grace period, per day: at most 14 h 00 min in 30 days" in page(browser)
+    assert "Age of the oldest pending file, per day: at most 14 h 00 min in 30 days" in page(browser)
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_chart_of_the_age_shows_each_day_that_a_file_waited(browser: Client, settings: Settings, use_tz: bool) -> None:
+    settings.USE_TZ = use_tz
+    settings.PGCLEANUP_GRACE_PERIOD = timedelta(0)
+    orphaned("a.pdf")
+    drain()
+    let_go("b.pdf")
+    rewrite_history(
+        "UPDATE settled_file_deletion"
+        " SET recorded_at = now() - interval '9 days', settled_at = now() - interval '6 days'"
+    )
+    run_sql("UPDATE pending_file_deletion SET recorded_at = now() - interval '3 days'")
+
+    chart = page(browser).split("Age of the oldest pending file, per day")[-1]
+
+    # Nine to six days ago, and from three days ago until now.
+    assert len(re.findall(r'<tr><th scope="row">', chart.split("</table>")[0])) == 8
 
 
 def test_chart_is_the_same_in_a_language_with_other_numbers(browser: Client, settings: Settings) -> None:

@@ -282,7 +282,7 @@ def test_file_that_failed_for_good_is_left_without_a_due_time() -> None:
 
     assert code == 1
     assert "Left: 1 file failed for good.\n" in out
-    assert "To try failed files again: docs/operations.md#failed-files\n" in out
+    assert "Mend what the error says, then: manage.py pgcleanup retry --failed\n" in out
     assert report()["next_due"] is None
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -17,7 +20,7 @@ from pgcleanup.models import PendingFileDeletion
 from pgcleanup.sql import quote_identifier
 from pgcleanup.triggers import inspect, sync
 from tests.drain.support import let_go, orphaned
-from tests.support import Scratch, manage, run_sql, session
+from tests.support import MANAGE, Scratch, manage, run_sql, session
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -127,7 +130,7 @@ def test_status_with_a_name_that_failed_for_good_ends_with_1() -> None:
     assert '1 entry in database "default" failed for good (PGCLEANUP_MAX_ATTEMPTS): a person is needed.' in out
     assert out.count("failed for good (") == 1
     assert "Failed, a person is needed: a.pdf\n  OSError: no\n" in out
-    assert "To try failed files again: docs/operations.md#failed-files\n" in out
+    assert "Mend what the error says, then: manage.py pgcleanup retry --failed\n" in out
     assert json.loads(run("status", "--json")[1])["on_time"] is False
 
 
@@ -450,3 +453,15 @@ def test_uninstall_lets_user_writes_go_on(scratch: Scratch) -> None:
     scratch.sql("INSERT INTO project_invoice (scan) VALUES ('a.pdf'); DELETE FROM project_invoice")
 
     assert scratch.sql("SELECT count(*) FROM pending_file_deletion") == [(0,)]
+
+
+def test_output_that_nobody_reads_on_ends_it_without_a_traceback(scratch: Scratch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    done = subprocess.run(
+        [sys.executable, str(MANAGE), "pgcleanup", "export"], env=scratch.env, stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+
+    assert (done.returncode, done.stderr) == (141, b"")

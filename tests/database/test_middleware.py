@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,8 +14,8 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth import authenticate, login
 from django.contrib.auth.models import User
 from django.db import connection, transaction
-from django.http import HttpRequest, HttpResponse
-from django.test import AsyncClient, Client
+from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.test import AsyncClient, Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from psycopg import sql as psycopg_sql
@@ -220,6 +221,8 @@ def test_note_survives_a_savepoint_that_is_rolled_back() -> None:
         lambda: run_sql("DELETE FROM project_document WHERE file LIKE %(name)s", {"name": "a%"}),
         lambda: run_sql(psycopg_sql.SQL("DELETE FROM {}").format(psycopg_sql.Identifier("project_document"))),  # type: ignore[arg-type]
         lambda: run_sql("WITH gone AS (DELETE FROM project_document RETURNING 1) SELECT * FROM gone"),
+        lambda: run_sql("SELECT 'a'; /* of several */ DELETE FROM project_document"),
+        lambda: run_sql("EXPLAIN (ANALYZE, COSTS off) DELETE FROM project_document"),
         lambda: connection.cursor().executemany("DELETE FROM project_document WHERE file = %s", [["a.txt"], ["b"]]),
     ],
     ids=[
@@ -232,6 +235,8 @@ def test_note_survives_a_savepoint_that_is_rolled_back() -> None:
         "mapping",
         "composed",
         "with",
+        "several",
+        "explain",
         "executemany",
     ],
 )
@@ -264,6 +269,66 @@ def test_result_of_a_statement_is_its_own() -> None:
     serve(view)
 
     assert found == [[("x",)], 1, 1, True]
+
+
+@pytest.mark.parametrize("lead", [" ", "/* a */ ", "-- a\n", "\n/***/\t"])
+def test_query_behind_many_blanks_and_comments_is_looked_at_once(lead: str) -> None:
+    serve(lambda request: run_sql(f"{lead * 1000}SELECT 1"))
+
+
+def test_explanation_of_a_query_is_its_own() -> None:
+    found: list[str] = []
+
+    serve(lambda request: found.append(Document.objects.all().explain()))
+
+    assert "project_document" in found[0]
+
+
+def test_answer_that_is_streamed_is_noted_while_it_is_sent_and_not_between() -> None:
+    def stream() -> Iterator[bytes]:
+        let_go("first")
+        yield b"1"
+        let_go("second")
+        yield b"2"
+
+    def view(request: HttpRequest) -> StreamingHttpResponse:
+        return StreamingHttpResponse(stream())
+
+    response = ContextMiddleware(view)(RequestFactory().get("/stream/"))
+    assert isinstance(response, StreamingHttpResponse)
+    sent = iter(response)
+    next(sent)
+    let_go("between")
+    rest = list(sent)
+
+    assert rest == [b"2"]
+    assert contexts() == [{"path": "/stream/"}, None, {"path": "/stream/"}]
+
+
+def test_answer_that_is_streamed_in_async_is_noted() -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        await sync_to_async(let_go)()
+        yield b"1"
+
+    async def view(request: HttpRequest) -> StreamingHttpResponse:
+        return StreamingHttpResponse(stream())
+
+    async def read() -> list[bytes]:
+        response = await ContextMiddleware(view)(RequestFactory().get("/stream/"))  # type: ignore[misc]
+        return [chunk async for chunk in response]
+
+    assert async_to_sync(read)() == [b"1"]
+    assert contexts() == [{"path": "/stream/"}]
+
+
+def test_file_that_is_sent_stays_one_for_the_server_to_send(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    file = (tmp_path / "a.txt").open("rb")
+
+    response = ContextMiddleware(lambda request: FileResponse(file))(RequestFactory().get("/"))
+
+    assert response.file_to_stream is file  # type: ignore[union-attr]
+    response.close()  # type: ignore[union-attr]
 
 
 def test_statements_that_may_commit_run_as_without_it() -> None:

@@ -156,6 +156,26 @@ def test_csv_has_the_same_fields_in_one_line_each() -> None:
     assert set(row) == set(exported()[0])
 
 
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@a", "\ta", "\ra"])
+def test_csv_has_no_formula(name: str) -> None:
+    let_go(name)
+
+    [row] = csv.DictReader(StringIO(export("--format", "csv"), newline=""))
+
+    assert row["name"] == f"'{name}"
+    assert [event["name"] for event in exported()] == [name]
+
+
+def test_entry_that_is_cancelled_is_not_only_said_to_be_pending() -> None:
+    let_go("a.txt")
+    call_command("pgcleanup", "cancel", "a.txt", verbosity=0)
+
+    [event] = exported()
+
+    assert event["outcome"] == "pending"
+    assert event["sentence"].startswith("a.txt was cancelled at 20")
+
+
 def test_context_that_is_no_json_comes_as_text() -> None:
     let_go("a.txt")
     run_sql("UPDATE pending_file_deletion SET context = 'not JSON'")
@@ -167,6 +187,17 @@ def test_nothing_found_is_an_empty_array_or_a_header() -> None:
     assert export() == "[]\n"
     assert export("--format", "csv").startswith("id,source,name,")
     assert export("--format", "csv").count("\n") == 1
+
+
+def test_key_is_found_however_it_is_written() -> None:
+    let_go("a.txt")
+    run_sql("UPDATE pending_file_deletion SET object_pk = '17'")
+
+    assert names("--object", "project.Document:017") == ["a.txt"]
+
+
+def test_object_that_nothing_is_known_of_is_nothing() -> None:
+    assert exported("--object", "project.Document:4711") == []
 
 
 def test_long_history_comes_in_short_statements(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +229,10 @@ def test_output_is_written_while_it_is_read() -> None:
         (("--object", "Document:5"), '--object Document:5: an object is "app.Model:primary key"'),
         (("--since", "yesterday"), "--since yesterday: give a date, 2026-11-22, or a time"),
         (("--before", "2026-13-01"), "--before 2026-13-01: give a date"),
+        (("--object", "project.Docment:5"), "--object project.Docment:5: there is no such model with a file field."),
+        (("--object", "auth.User:5"), "--object auth.User:5: there is no such model with a file field. There are: "),
+        (("--object", "project.Document:x"), "--object project.Document:x: x is no primary key of project.Document"),
+        (("--source", "project.document.fil"), '--source project.document.fil: there is no file field "'),
     ],
 )
 def test_wrong_usage_says_what_is_right(arguments: tuple[str, ...], sentence: str) -> None:

@@ -70,6 +70,7 @@ def test_what_was_done_lately_is_there() -> None:
     assert found['pgcleanup_settled_entries_last_24_hours{outcome="deleted"}'] == 1
     assert found["pgcleanup_deleted_bytes_last_24_hours"] == 5
     assert found["pgcleanup_last_settled_timestamp_seconds"] > 1_700_000_000
+    assert found["pgcleanup_last_drain_timestamp_seconds"] > 1_700_000_000
 
 
 def test_one_that_is_behind_says_how_far() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 import textwrap
 from pathlib import Path
@@ -159,3 +160,13 @@ def test_link_leads_somewhere(document: Path, target: str) -> None:
 
     assert linked.exists()
     assert not anchor or anchor in anchors(linked.read_text())
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_message_says_what_to_type_and_names_no_document(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+    assert not [text.value for text in texts if id(text) not in documentation and ".md" in text.value]

@@ -94,7 +94,7 @@ class Printed:
             yield Line(left_sentence(report, late=self.late))
         if report.waiting.get("upload_window") and not report.dry_run:
             yield from due_lines(self.found.too_young, report.waiting["upload_window"])
-        yield from error_lines(report.errors)
+        yield from error_lines(report.errors, self.using)
         yield from self._late()
         yield from trouble_lines(report, self.found.enable, self._command)
         yield from self._grace_kept()

@@ -32,7 +32,7 @@ def _lines(status: Status) -> Iterator[Line]:
     if not settings.delete_files:
         yield Line("PGCLEANUP_DELETE_FILES is False: names are recorded and reported, and no file is deleted.")
     yield from _waiting(status)
-    yield from error_lines(ErrorGroup(*row) for row in status.errors)
+    yield from error_lines((ErrorGroup(*row) for row in status.errors), status.database)
     yield from _watched(status)
     yield from _recent(status)
 

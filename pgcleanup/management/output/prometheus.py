@@ -64,6 +64,12 @@ def _metrics(status: Status) -> Iterator[tuple[str, str, Sequence[Sample]]]:
             "When an entry was settled last.",
             [({}, status.last_settled.timestamp())],
         )
+    if status.drained_at is not None:
+        yield (
+            "pgcleanup_last_drain_timestamp_seconds",
+            "When a drain started last, whichever process ran it; to the minute.",
+            [({}, status.drained_at.timestamp())],
+        )
     if coverage is not None:
         yield (
             "pgcleanup_tables_not_recorded",

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pgcleanup.drain.report import ErrorGroup, Holder
 from pgcleanup.management.output.base import Line
-from pgcleanup.status.problems import FAILED_FILES
 from pgcleanup.status.words import duration, moment, number, plural, shown
 
 REASONS = {
@@ -57,7 +56,7 @@ def held_lines(holders: Sequence[Holder], prepared: Sequence[str], files: int) -
         yield Line(f"{they} on the first drain {after}. To look: SELECT * FROM pg_stat_activity WHERE {condition};")  # noqa: S608 -- for people
 
 
-def error_lines(errors: Iterable[ErrorGroup]) -> Iterator[Line]:
+def error_lines(errors: Iterable[ErrorGroup], using: str) -> Iterator[Line]:
     """Say with which errors names wait for a retry or have failed."""
     groups = list(errors)
     for group in groups:
@@ -73,4 +72,5 @@ def error_lines(errors: Iterable[ErrorGroup]) -> Iterator[Line]:
             yield Line(f"Retrying: {files}{when}", problem=True)
         yield Line(f"  {group.error}", problem=True)
     if any(group.failed for group in groups):
-        yield Line(f"To try failed files again: {FAILED_FILES}", problem=True)
+        database = "" if using == "default" else f" --database {using}"
+        yield Line(f"Mend what the error says, then: manage.py pgcleanup retry --failed{database}", problem=True)

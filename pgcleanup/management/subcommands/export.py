@@ -7,19 +7,24 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from datetime import datetime, time
+from itertools import chain
 from typing import Any
 
 from django.apps import apps
+from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.timezone import get_default_timezone, is_naive, make_aware
 
+from pgcleanup.columns import find_file_columns
+from pgcleanup.ledger import state
 from pgcleanup.ledger.history import Asked, Event, events
 from pgcleanup.management.output.base import WRONG_USAGE, as_json
 from pgcleanup.management.subcommands.base import Subcommand
 from pgcleanup.status.events import event_fields
-from pgcleanup.status.words import in_utc
+from pgcleanup.status.words import in_utc, listed
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS = [*(field.name for field in fields(Event)), "sentence"]
 
 
@@ -30,7 +35,8 @@ class Export(Subcommand):
     help = "write the history as JSON or CSV"
     description = (
         "Writes what became of files, when, by whom and why, to standard output: what is pending, and what is in the "
-        "history. Without a filter all of it. Exit code 0: done, also where there is nothing; 2: wrong usage."
+        "history. Without a filter all of it. Exit code 0: done, also where there is nothing; 2: wrong usage, such "
+        "as a model that there is not."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -58,9 +64,42 @@ class Export(Subcommand):
         )
         self.inspection(using)
         found = events(using, asked)
+        first = next(found, None)
+        if first is None:
+            self._doubt(using, options)
+        found = chain([first] if first is not None else [], found)
         chunks = _as_json(found) if options["format"] == "json" else _as_csv(found)
         for chunk in chunks:
             self.command.stdout.write(chunk, ending="")
+
+    def _doubt(self, using: str, options: dict[str, Any]) -> None:
+        """End with 2 where nothing was found since there can be nothing: of a model that is gone there may be."""
+        stored = find_file_columns(using).stored
+        sources = sorted({column.source for column in stored} | set(state.sources(using)))
+        for source in options["source"] or ():
+            if source.lower() not in sources:
+                raise _unknown(f'--source {source}: there is no file field "{source}"', sources)
+        labels = sorted({source.rpartition(".")[0] for source in sources})
+        for text in options["object"] or ():
+            if not {label for label, _ in _object(text)} & set(labels):
+                raise _unknown(f"--object {text}: there is no such model with a file field", labels)
+            _check_key(text)
+
+
+def _unknown(sentence: str, there: list[str]) -> CommandError:
+    return CommandError(f"{sentence}. There are: {listed(there, limit=20)}", returncode=WRONG_USAGE)
+
+
+def _check_key(text: str) -> None:
+    label, _, key = text.partition(":")
+    try:
+        field = apps.get_model(label)._meta.pk
+        field.to_python(key)
+    except LookupError:
+        return
+    except ValidationError as error:
+        sentence = f"--object {text}: {key} is no primary key of {label}: {' '.join(error.messages)}"
+        raise CommandError(sentence, returncode=WRONG_USAGE) from error
 
 
 def _as_json(found: Iterable[Event]) -> Iterator[str]:
@@ -93,7 +132,10 @@ class _Line:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return in_utc(value).isoformat()
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    # A spreadsheet takes such a cell for a formula, and a file name may be anybody's.
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _object(text: str) -> Iterator[tuple[str, str]]:
@@ -114,8 +156,17 @@ def _object(text: str) -> Iterator[tuple[str, str]]:
     if len(meta.pk_fields) > 1:
         yield meta.label_lower, _composite(text, key, len(meta.pk_fields))
         return
-    yield meta.label_lower, key
-    yield from ((parent._meta.label_lower, key) for parent in meta.all_parents)
+    for written in _as_recorded(meta.pk, key):
+        yield meta.label_lower, written
+        yield from ((parent._meta.label_lower, written) for parent in meta.all_parents)
+
+
+def _as_recorded(field: Any, key: str) -> set[str]:
+    """Return a key as it was given, and as the database writes it: a UUID with its hyphens, 17 for 017."""
+    try:
+        return {key, str(field.to_python(key))}
+    except ValidationError:
+        return {key}
 
 
 def _composite(text: str, key: str, parts: int) -> str:
