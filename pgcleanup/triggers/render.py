@@ -32,6 +32,13 @@ _TEMPLATES = {
 }
 _FIND_COLUMNS = "find_columns.v1.sql"
 _NOTIFY = "notify.v1.sql"
+_RECORD = "record.v1.sql"
+# What of it inserts, by the place in the function. A TRUNCATE has a way of its own.
+_INSERTS = {
+    Kind.ROW: {"record": "insert_row.v1.sql"},
+    Kind.DELETE: {"record": "insert_deleted.v1.sql", "record_moved": "insert_moved.v1.sql"},
+    Kind.TRUNCATE: {},
+}
 
 
 class Form(Enum):
@@ -142,7 +149,7 @@ def trigger_type(kind: Kind, table: Table) -> int:
 
 def template_names() -> list[str]:
     """Return the templates that record functions are rendered from."""
-    return sorted({*_TEMPLATES.values(), _FIND_COLUMNS, _NOTIFY})
+    return sorted({name for kind in Kind for name in _parts(kind)})
 
 
 @lru_cache(maxsize=4096)
@@ -153,7 +160,7 @@ def digest(kind: Kind, table: Table, ledger_schema: str, *, portable: bool = Fal
     The columns' types count: when one changes, sessions that have the function's old plan cached must get
     a new one, and replacing the function is what makes them. Only the names count in a `portable` one.
     """
-    versions = [templates.digest(name) for name in (_TEMPLATES[kind], _FIND_COLUMNS, _NOTIFY)]
+    versions = [templates.digest(name) for name in _parts(kind)]
     columns: tuple[object, ...] = table.file_columns, table.primary_key
     if portable:
         columns = tuple([(column.name, column.source) for column in (*table.file_columns, *table.primary_key)])
@@ -178,6 +185,7 @@ def _render(template: str, kind: Kind, table: Table, ledger_schema: str) -> str:
         "tag": _TAG,
         "ledger": sql.qualified(ledger_schema, LEDGER),
         "ledger_name": sql.qualified(ledger_schema, LEDGER),
+        "ledger_schema": sql.quote_identifier(ledger_schema),
         "count": len(table.file_columns),
         "sources": _array(column.source for column in table.file_columns),
         "all_sources": _array(column.source for column in columns),
@@ -203,6 +211,8 @@ def _render(template: str, kind: Kind, table: Table, ledger_schema: str) -> str:
     }
     values["notify"] = templates.render(_NOTIFY).strip()
     values["find_columns"] = templates.render(_FIND_COLUMNS, **values).strip()
+    for place, insert in _INSERTS[kind].items():
+        values[place] = templates.render(_RECORD, **values, insert=templates.render(insert, **values).strip()).strip()
     return _with_free_tag(templates.render(template, **values))
 
 
@@ -214,6 +224,11 @@ def _with_free_tag(rendered: str) -> str:
         number += 1
         tag = f"$pgcleanup{number}$"
     return rendered.replace(_TAG, tag)
+
+
+def _parts(kind: Kind) -> list[str]:
+    """Return the templates that make a function."""
+    return [_TEMPLATES[kind], _FIND_COLUMNS, _NOTIFY, *([_RECORD] if _INSERTS[kind] else []), *_INSERTS[kind].values()]
 
 
 def _array(values: Iterable[str]) -> str:
