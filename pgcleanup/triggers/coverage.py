@@ -53,6 +53,10 @@ UPDATE {ledger} p SET source = w.new
 """
 
 
+Place = tuple[int | None, int | None]
+"""The oid of a table and the number of a column in it."""
+
+
 class KnownColumn(NamedTuple):
     """A row of the column table."""
 
@@ -62,7 +66,7 @@ class KnownColumn(NamedTuple):
     storage_key: str | None
 
     @property
-    def place(self) -> tuple[int | None, int | None]:
+    def place(self) -> Place:
         """Where the column is, whatever it is called."""
         return self.table_oid, self.attnum
 
@@ -117,21 +121,33 @@ def renames(
 ) -> list[tuple[str, str]]:
     """Return old and new source of each column that stayed where it was under another label.
 
-    A chain of them begins with a label that is gone, and ends with one that is new or whose column vanished.
-    Where the labels are the same as before, it is the numbers that changed, in a dump and restore.
+    A chain of them begins with a label that is gone or another column's now, and ends with one that is new or whose
+    column vanished, or where it began. Where a label has a lower number than before, it is the numbers that changed,
+    in a dump and restore; a new column has a higher one.
     """
     before = {row.source: row.place for row in known if row.attnum}
     needed = list(needed)
     after = {row.place: row.source for row in needed if row.attnum}
-    moved: list[tuple[str, str]] = []
-    for source in before.keys() - {row.source for row in needed}:
+    now = {row.source: row.place for row in needed}
+    moved: set[tuple[str, str]] = set()
+    for source, place in before.items():
+        elsewhere = source in now and _is_another_column(place, now[source])
+        if source in now and not elsewhere:
+            continue
         chain = [source]
-        # Two labels can have one place, a table being reached with its schema and without: no circles.
+        # Two labels can have one place, a table being reached with its schema and without: no circles but whole ones.
         while (target := after.get(before.get(chain[-1], (None, None)))) and target not in chain:
             chain.append(target)
-        if len(chain) > 1 and (chain[-1] not in before or chain[-1] in vanished):
-            moved += pairwise(chain)
+        if target == source:
+            chain.append(target)
+        if len(chain) > 1 and (elsewhere or chain[-1] not in before or chain[-1] in vanished):
+            moved |= set(pairwise(chain))
     return sorted(moved)
+
+
+def _is_another_column(before: Place, now: Place) -> bool:
+    """Whether a label's place shows that it is another column's now."""
+    return now[1] is not None and (now[0] != before[0] or now[1] > (before[1] or 0))
 
 
 def _row(column: FileColumn, catalog: Catalog) -> KnownColumn:

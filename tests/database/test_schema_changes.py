@@ -326,6 +326,36 @@ def test_own_migrations_can_be_switched_off(empty_scratch: Scratch) -> None:
     assert recorded("scratch") == [("thirdparty.brochure.file", "a.pdf", "DELETE")]
 
 
+TAKEN_OVER = {
+    "another field": (
+        'migrations.RenameField("Offer", "file", "scan"),\n'
+        'migrations.AddField("Offer", "file", models.FileField(default="")),',
+        MODELS + '    scan = models.FileField(default="")\n',
+        {"pending.pdf": "shop.offer.scan", "other-later.pdf": "shop.offer.other"},
+    ),
+    "the field that it swapped with": (
+        'migrations.RenameField("Offer", "file", "scan"),\n'
+        'migrations.RenameField("Offer", "other", "file"),\n'
+        'migrations.RenameField("Offer", "scan", "other"),',
+        MODELS,
+        {"pending.pdf": "shop.offer.other", "other-later.pdf": "shop.offer.file"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("operations", "models", "expected"), TAKEN_OVER.values(), ids=TAKEN_OVER)
+def test_entries_follow_a_field_whose_name_was_taken_over_by(
+    operations: str, models: str, expected: dict[str, str], live: App, scratch: Scratch
+) -> None:
+    scratch.sql("UPDATE shop_offer SET other = '' WHERE file = 'later.pdf'")
+    live.models(models)
+    live.migration("0002_change", operations)
+
+    live.migrate()
+
+    assert {name: source for source, name, _ in recorded("scratch")} == expected
+
+
 def test_failing_migration_leaves_everything_as_it_was(live: App, scratch: Scratch) -> None:
     live.migration(
         "0002_change",
