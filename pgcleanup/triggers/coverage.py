@@ -27,8 +27,8 @@ _READ = "SELECT source, table_name::oid::bigint, attnum, storage_key FROM {table
 _VANISHED = """
 SELECT k.source FROM {table} k
  WHERE k.table_name IS NOT NULL
-   AND (NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = k.table_name)
-        OR EXISTS (SELECT FROM pg_attribute a
+   AND (NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = k.table_name)
+        OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
                     WHERE a.attrelid = k.table_name AND a.attnum = k.attnum AND a.attisdropped))
 """
 # The row stays as a note of where the files are: entries may wait, or be committed later by a transaction that wrote
@@ -44,6 +44,7 @@ SELECT * FROM unnest(%s::text[], %s::oid[], %s::smallint[], %s::text[])
 ON CONFLICT (source) DO UPDATE
    SET table_name = excluded.table_name, attnum = excluded.attnum, storage_key = excluded.storage_key
 """
+# unnest() of several arrays is syntax, which no search_path leads astray.
 # Pending entries follow fields and models that were renamed. One statement: of a to b, and b to c, each entry
 # makes one step.
 _RENAME = """

@@ -26,23 +26,24 @@ from pgcleanup.triggers.render import LEDGER, PREFIX, key_as_text
 # How the database knows the column: under the label of the last `migrate`, whatever this one renamed before.
 # Its record function, if it has one, has that label in it.
 _FIND = """
-SELECT coalesce(k.source, %(label)s), k.source IS NOT NULL, row_security_active(c.oid),
-       EXISTS (SELECT FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid
-                WHERE g.tgrelid = c.oid AND starts_with(p.proname, %(prefix)s)
-                  AND strpos(p.prosrc, quote_literal(coalesce(k.source, %(label)s))) > 0)
-  FROM pg_class c
-  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %(column)s AND NOT a.attisdropped
+SELECT coalesce(k.source, %(label)s), k.source IS NOT NULL, pg_catalog.row_security_active(c.oid),
+       EXISTS (SELECT FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
+                WHERE g.tgrelid = c.oid AND pg_catalog.starts_with(p.proname, %(prefix)s)
+                  AND pg_catalog.strpos(p.prosrc, pg_catalog.quote_literal(coalesce(k.source, %(label)s))) > 0)
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = %(column)s AND NOT a.attisdropped
   LEFT JOIN {columns} k ON k.table_name = c.oid AND k.attnum = a.attnum
- WHERE c.oid = to_regclass(%(table)s)
+ WHERE c.oid = pg_catalog.to_regclass(%(table)s)
 """
 
 # concat() as in the record functions, whose columns these are.
 _RECORD = """
 INSERT INTO {ledger} (source, name, object_pk, operation, transaction_id, db_user, application_name, context, keep)
-SELECT %(source)s, n.name, n.key, 'DROP', pg_current_xact_id()::text::bigint, session_user,
-       current_setting('application_name'), nullif(current_setting('pgcleanup.context', true), ''),
-       coalesce(current_setting('pgcleanup.keep', true), '') = 'on'
-  FROM (SELECT concat(o.{column}) AS name, {key} AS key FROM {table} o) n
+SELECT %(source)s, n.name, n.key, 'DROP', pg_catalog.pg_current_xact_id()::text::bigint, session_user,
+       pg_catalog.current_setting('application_name'),
+       nullif(pg_catalog.current_setting('pgcleanup.context', true), ''),
+       coalesce(pg_catalog.current_setting('pgcleanup.keep', true), '') = 'on'
+  FROM (SELECT pg_catalog.concat(o.{column}) AS name, {key} AS key FROM {table} o) n
  WHERE n.name <> '' AND n.name <> ALL (%(defaults)s)
 """
 
@@ -63,9 +64,9 @@ ON CONFLICT (source) DO UPDATE SET attnum = 0 WHERE k.table_name IS NULL
 _NOTE_NEW = """
 INSERT INTO {columns} AS k (source, table_name, attnum, storage_key)
 SELECT %(source)s, c.oid, a.attnum, %(storage_key)s
-  FROM pg_class c
-  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %(column)s AND NOT a.attisdropped
- WHERE c.oid = to_regclass(%(table)s)
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = %(column)s AND NOT a.attisdropped
+ WHERE c.oid = pg_catalog.to_regclass(%(table)s)
    AND NOT EXISTS (SELECT FROM {columns} o
                     WHERE o.table_name = c.oid AND o.attnum = a.attnum AND o.source <> %(source)s)
 ON CONFLICT (source) DO UPDATE
@@ -206,7 +207,7 @@ def note_new(using: str, field: models.Field[Any, Any]) -> None:
 
 
 def _names(column: FileColumn, ledger: Ledger) -> dict[str, str]:
-    parts = [f"concat(o.{sql.quote_identifier(part)})" for part in column.primary_key]
+    parts = [f"pg_catalog.concat(o.{sql.quote_identifier(part)})" for part in column.primary_key]
     names = {
         "ledger": sql.qualified(ledger.schema, LEDGER),
         "table": column.table,

@@ -24,10 +24,11 @@ _CLOSE = """
 DECLARE
     _role text;
 BEGIN
-    FOR _role IN SELECT x.grantee::regrole::text FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) x
+    FOR _role IN SELECT x.grantee::regrole::text
+                   FROM pg_catalog.pg_proc p CROSS JOIN LATERAL pg_catalog.aclexplode(p.proacl) x
                   WHERE p.oid = {function}::regprocedure AND x.grantee NOT IN (0, p.proowner)
     LOOP
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s CASCADE', {function}::regprocedure, _role);
+        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %s CASCADE', {function}::regprocedure, _role);
     END LOOP;
 END
 """
@@ -35,7 +36,7 @@ END
 _ENABLED = {"A": "ENABLE ALWAYS", "D": "DISABLE", "R": "ENABLE REPLICA"}
 
 # Two processes that replace one function at a time fail with "tuple concurrently updated".
-LOCK = "SELECT pg_advisory_xact_lock(hashtext('pgcleanup'))"
+LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('pgcleanup'))"
 
 Failure = tuple[str, str]
 T = TypeVar("T")

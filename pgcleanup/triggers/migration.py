@@ -19,13 +19,13 @@ from pgcleanup.triggers.render import LEDGER
 TEMPLATE = "install_triggers.v1.py-tpl"
 
 _DEFINITIONS = """
-SELECT p.proname, pg_get_functiondef(p.oid), coalesce(obj_description(p.oid, 'pg_proc'), '')
-  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+SELECT p.proname, pg_catalog.pg_get_functiondef(p.oid), coalesce(pg_catalog.obj_description(p.oid, 'pg_proc'), '')
+  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
  WHERE n.nspname = %(schema)s AND p.proname = ANY (%(functions)s)
 """
 _TRIGGERS = """
-SELECT g.tgrelid::bigint, g.tgname, pg_get_triggerdef(g.oid)
-  FROM pg_trigger g
+SELECT g.tgrelid::bigint, g.tgname, pg_catalog.pg_get_triggerdef(g.oid)
+  FROM pg_catalog.pg_trigger g
  WHERE (g.tgrelid::bigint, g.tgname) IN (SELECT * FROM unnest(%(tables)s::bigint[], %(names)s::text[]))
 """
 

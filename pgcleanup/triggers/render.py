@@ -244,4 +244,4 @@ def key_as_text(parts: list[str]) -> str:
     """Return the primary key as text: several parts as a JSON array of strings, none as NULL."""
     if not parts:
         return "NULL"
-    return parts[0] if len(parts) == 1 else f"json_build_array({', '.join(parts)})::text"
+    return parts[0] if len(parts) == 1 else f"pg_catalog.json_build_array({', '.join(parts)})::text"
