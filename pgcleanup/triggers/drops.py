@@ -27,6 +27,7 @@ from pgcleanup.triggers.render import LEDGER, PREFIX, key_as_text
 # Its record function, if it has one, has that label in it.
 _FIND = """
 SELECT coalesce(k.source, %(label)s), k.source IS NOT NULL, pg_catalog.row_security_active(c.oid),
+       c.relkind IN ('r', 'p'),
        EXISTS (SELECT FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
                 WHERE g.tgrelid = c.oid AND pg_catalog.starts_with(p.proname, %(prefix)s)
                   AND pg_catalog.strpos(p.prosrc, pg_catalog.quote_literal(coalesce(k.source, %(label)s))) > 0)
@@ -35,6 +36,10 @@ SELECT coalesce(k.source, %(label)s), k.source IS NOT NULL, pg_catalog.row_secur
   LEFT JOIN {columns} k ON k.table_name = c.oid AND k.attnum = a.attnum
  WHERE c.oid = pg_catalog.to_regclass(%(table)s)
 """
+
+# The lock of the drop that follows, before any weaker one: two who hold such a one and want more wait for each other.
+# And nobody writes a name that is missed.
+_LOCK = "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"
 
 # concat() as in the record functions, whose columns these are.
 _RECORD = """
@@ -170,8 +175,7 @@ def unrecorded(dropped: Iterable[str], recorded: Mapping[str, int]) -> list[str]
 def record_dropped(using: str, model: type[models.Model], field: models.FileField) -> dict[str, int]:
     """Record the names of a column that is about to go, and return how many, by source; in the open transaction.
 
-    One statement, with no lock but that of a SELECT: what others write into the column while it runs is
-    missed, and readers of a large table wait no longer than for the drop itself.
+    The table is locked from here on, as the drop locks it.
     """
     ledger, column = read_ledger(using), column_of(field, using)
     if ledger is None or not ledger.has_column_table or column is None:
@@ -180,7 +184,7 @@ def record_dropped(using: str, model: type[models.Model], field: models.FileFiel
     rows = sql.fetch(using, _FIND.format(columns=_column_table(ledger)), place)
     if not rows:
         return {}
-    source, known, some_hidden, is_recorded = rows[0]
+    source, known, some_hidden, can_be_locked, is_recorded = rows[0]
     parameters = {"source": source, "defaults": list(default_names([column]))}
     names = _names(column, ledger)
     sql.execute(using, _KEEP_DEFAULTS.format(**names), parameters)
@@ -191,6 +195,8 @@ def record_dropped(using: str, model: type[models.Model], field: models.FileFiel
             f"pgcleanup: {source} is dropped, and row level security may hide rows of {column.table} from this role: "
             "their file names are not recorded, so those files stay.\n"
         )
+    if can_be_locked:
+        sql.execute(using, _LOCK.format(**names))
     count = sql.execute(using, _RECORD.format(**names), parameters)
     if count and not known:
         sql.execute(using, _NOTE.format(columns=_column_table(ledger)), [source, column.storage_key])
