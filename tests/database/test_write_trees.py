@@ -93,6 +93,50 @@ class TestRows:
         assert entries() == [("high.pdf", "101")]
 
 
+class TestTruncate:
+    """A TRUNCATE fires the trigger of every table that it reaches: each name is recorded by one of them."""
+
+    @pytest.mark.parametrize(
+        "tables",
+        [
+            "thirdparty_brochure",
+            "thirdparty_brochure, middle, leaf, late",
+            "middle, late, thirdparty_brochure",
+            "low, high, middle",
+        ],
+    )
+    def test_names_of_a_tree_with_a_leaf_that_was_added_since_are_recorded_once_by(
+        self, tables: str, partitioned: None
+    ) -> None:
+        run_sql(MIDDLE)
+        sync("default")
+        run_sql(
+            "CREATE TABLE late PARTITION OF middle FOR VALUES FROM (400) TO (500);"
+            "INSERT INTO thirdparty_brochure VALUES (301, 'leaf.pdf'), (401, 'late.pdf')"
+        )
+
+        run_sql(f"TRUNCATE {tables}")
+
+        assert entries() == [("high.pdf", "101"), ("late.pdf", "401"), ("leaf.pdf", "301"), ("low.pdf", "1")]
+
+    @pytest.mark.parametrize(
+        "tables", ["ONLY thirdparty_brochure", "thirdparty_brochure", "thirdparty_brochure, child"]
+    )
+    @pytest.mark.django_db
+    def test_names_of_an_inheritance_tree_are_recorded_once_by(self, tables: str) -> None:
+        run_sql("CREATE TABLE child () INHERITS (thirdparty_brochure)")
+        sync("default")
+        run_sql(
+            "CREATE TABLE late () INHERITS (child); INSERT INTO thirdparty_brochure (id, file) VALUES (1, 'own.pdf');"
+            "INSERT INTO child (id, file) VALUES (2, 'child.pdf'); INSERT INTO late (id, file) VALUES (3, 'late.pdf')"
+        )
+
+        run_sql(f"TRUNCATE {tables}")
+
+        below = [] if tables.startswith("ONLY") else [("child.pdf", "2"), ("late.pdf", "3")]
+        assert entries() == [*below, ("own.pdf", "1")]
+
+
 class TestNoGap:
     """There is no moment in which neither the old trigger of a table nor the new one stands."""
 
