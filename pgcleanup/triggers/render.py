@@ -73,8 +73,14 @@ class Table:
     owner: str = ""
     has_clone: bool = False
     """A partition whose row trigger is, or will be, cloned from its root."""
+    recorded_by_clone: tuple[Attribute, ...] = ()
+    """File columns of a partition that its root's row trigger records already; it has a TRUNCATE trigger of its own."""
     functions_of: tuple[str, str] | None = None
     """Schema and name of another table whose functions it shares: a partition those of its root."""
+
+    def columns_for(self, kind: Kind) -> tuple[Attribute, ...]:
+        """Return the file columns that a function records."""
+        return (*self.recorded_by_clone, *self.file_columns) if kind is Kind.TRUNCATE else self.file_columns
 
     @property
     def quoted(self) -> str:
@@ -161,9 +167,10 @@ def digest(kind: Kind, table: Table, ledger_schema: str, *, portable: bool = Fal
     a new one, and replacing the function is what makes them. Only the names count in a `portable` one.
     """
     versions = [templates.digest(name) for name in _parts(kind)]
-    columns: tuple[object, ...] = table.file_columns, table.primary_key
+    file_columns = table.columns_for(kind)
+    columns: tuple[object, ...] = file_columns, table.primary_key
     if portable:
-        columns = tuple([(column.name, column.source) for column in (*table.file_columns, *table.primary_key)])
+        columns = tuple([(column.name, column.source) for column in (*file_columns, *table.primary_key)])
     parts = (versions, ledger_schema, function_name(kind, table), *columns)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
 
@@ -179,23 +186,24 @@ def _table_digest(schema: str, table: str) -> str:
 
 
 def _render(template: str, kind: Kind, table: Table, ledger_schema: str) -> str:
-    columns = (*table.file_columns, *table.primary_key)
+    file_columns = table.columns_for(kind)
+    columns = (*file_columns, *table.primary_key)
     values = {
         "function": sql.qualified(ledger_schema, function_name(kind, table)),
         "tag": _TAG,
         "ledger": sql.qualified(ledger_schema, LEDGER),
         "ledger_name": sql.qualified(ledger_schema, LEDGER),
         "ledger_schema": sql.quote_identifier(ledger_schema),
-        "count": len(table.file_columns),
-        "sources": _array(column.source for column in table.file_columns),
+        "count": len(file_columns),
+        "sources": _array(column.source for column in file_columns),
         "all_sources": _array(column.source for column in columns),
         "columns": _array(column.name for column in columns),
         "attnums": "'{" + ",".join(str(column.number) for column in columns) + "}'::int2[]",
-        "old_names": _concats("OLD", table.file_columns),
-        "new_names": _concats("NEW", table.file_columns),
+        "old_names": _concats("OLD", file_columns),
+        "new_names": _concats("NEW", file_columns),
         "primary_key": key_as_text([f"concat(OLD.{sql.quote_identifier(part.name)})" for part in table.primary_key]),
         "moved_primary_key": key_as_text(
-            [f"_old[{len(table.file_columns) + index + 1}]" for index in range(len(table.primary_key))]
+            [f"_old[{len(file_columns) + index + 1}]" for index in range(len(table.primary_key))]
         ),
         "primary_key_of_row": key_as_text(
             [f"concat(o.{sql.quote_identifier(part.name)})" for part in table.primary_key]
@@ -203,7 +211,7 @@ def _render(template: str, kind: Kind, table: Table, ledger_schema: str) -> str:
         "columns_of_row": ", ".join(f"o.{sql.quote_identifier(column.name)}" for column in columns),
         "values_of_row": ", ".join(
             f"({sql.quote_literal(column.source)}, concat(o.{sql.quote_identifier(column.name)}))"
-            for column in table.file_columns
+            for column in file_columns
         ),
         "primary_key_count": max(len(table.primary_key), 1),
         "key_prefix": "json_build_array(" if len(table.primary_key) > 1 else "",

@@ -12,8 +12,9 @@ import pytest
 from pytest_django import Settings
 
 from pgcleanup.triggers import inspect, sync
+from tests.database.apps import App
 from tests.database.roles import logged_in, make_clerk, make_role
-from tests.database.test_partitions import LEAVES, MAKE_ROOM, ROOT, ROWS, entries, triggers_of
+from tests.database.test_partitions import LEAVES, MAKE_ROOM, ROOT, ROWS, SOURCE, entries, triggers_of
 from tests.support import Scratch, recorded, run_sql, server_version
 
 MIDDLE = (
@@ -135,6 +136,83 @@ class TestTruncate:
 
         below = [] if tables.startswith("ONLY") else [("child.pdf", "2"), ("late.pdf", "3")]
         assert entries() == [*below, ("own.pdf", "1")]
+
+
+class TestModelOfItsOwn:
+    """A partition that has a model itself, with a file column that the root's model has not."""
+
+    @pytest.mark.parametrize("statement", [*WRITES.values(), "TRUNCATE thirdparty_brochure"])
+    def test_names_of_its_own_column_are_recorded_beside_those_of_the_root(
+        self, statement: str, shop: App, scratch: Scratch
+    ) -> None:
+        scratch.sql(MAKE_ROOM + ROOT + LEAVES + "ALTER TABLE thirdparty_brochure ADD scan varchar(100)")
+        shop.models(
+            """
+            class Low(models.Model):
+                file = models.FileField()
+                scan = models.FileField()
+
+                class Meta:
+                    managed = False
+                    db_table = "low"
+            """
+        )
+        report = sync("scratch")
+        assert report is not None
+        assert report.failed == []
+        scratch.sql("INSERT INTO thirdparty_brochure VALUES (1, 'a.pdf', 'scan.pdf'), (101, 'b.pdf', 'no-file')")
+
+        scratch.sql(statement.format("low").replace("file = 'x.pdf'", "file = 'x.pdf', scan = ''"))
+
+        found = {(source, name) for source, name, _ in recorded("scratch")}
+        low = {(SOURCE, "a.pdf"), ("shop.low.scan", "scan.pdf")}
+        assert found == (low if "low" in statement.format("low") else {*low, (SOURCE, "b.pdf")})
+        assert len(recorded("scratch")) == len(found)
+        again = sync("scratch")
+        assert again is not None
+        assert again.changed == []
+
+    def test_column_that_was_renamed_a_moment_ago_is_found_in_the_root(self, shop: App, scratch: Scratch) -> None:
+        scratch.sql(MAKE_ROOM + ROOT + LEAVES + "ALTER TABLE thirdparty_brochure ADD note text, ADD scan varchar(100)")
+        shop.models(
+            """
+            class High(models.Model):
+                scan = models.FileField()
+
+                class Meta:
+                    managed = False
+                    db_table = "high"
+            """
+        )
+        sync("scratch")
+        scratch.sql("INSERT INTO thirdparty_brochure VALUES (101, 'b.pdf', 'a note', 'scan.pdf')")
+        scratch.sql("ALTER TABLE thirdparty_brochure RENAME scan TO paper")
+
+        scratch.sql("DELETE FROM high")
+
+        assert {(source, name) for source, name, _ in recorded("scratch")} == {
+            (SOURCE, "b.pdf"),
+            ("shop.high.scan", "scan.pdf"),
+        }
+
+    def test_partitioned_partition_may_have_a_model_too(self, shop: App, scratch: Scratch) -> None:
+        scratch.sql(MAKE_ROOM + ROOT + MIDDLE + "ALTER TABLE thirdparty_brochure ADD scan varchar(100)")
+        shop.models(
+            """
+            class Middle(models.Model):
+                scan = models.FileField()
+
+                class Meta:
+                    managed = False
+                    db_table = "middle"
+            """
+        )
+        sync("scratch")
+        scratch.sql("INSERT INTO leaf VALUES (301, 'a.pdf', 'scan.pdf')")
+
+        scratch.sql("DELETE FROM thirdparty_brochure")
+
+        assert {name for _, name, _ in recorded("scratch")} == {"a.pdf", "scan.pdf"}
 
 
 class TestNoGap:
