@@ -18,7 +18,7 @@ from pgcleanup.drain.permission import withheld
 from pgcleanup.ledger import control, state
 from pgcleanup.status.coverage import coverage_of
 from pgcleanup.status.words import duration, number, period, plural
-from pgcleanup.triggers import inspect
+from pgcleanup.triggers import how_to_make_tables, inspect
 
 FAILED_FILES = "docs/operations.md#failed-files"
 _FAILED_LIMIT = 1_000
@@ -150,7 +150,7 @@ def _problems(using: str, addresses: bool) -> Iterator[Problem]:
             yield Problem(
                 Kind.NO_LEDGER,
                 f'Database "{using}" has file columns but no ledger, so its files are NOT recorded.',
-                f"Run: manage.py migrate pgcleanup --database {using}",
+                how_to_make_tables(using),
             )
         return
     if inspection.plan.triggers and not inspection.ledger.has_column_table and not inspection.catalog.functions:
