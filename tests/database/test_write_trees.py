@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from pgcleanup.triggers import inspect, sync
 from tests.database.apps import App
-from tests.database.roles import logged_in, make_clerk, make_role
+from tests.database.roles import logged_in, make_clerk, make_role, refused
 from tests.database.test_partitions import LEAVES, MAKE_ROOM, ROOT, ROWS, SOURCE, entries, triggers_of
 from tests.support import Scratch, recorded, run_sql, server_version
 
@@ -311,6 +311,29 @@ class TestOwners:
             run_sql("INSERT INTO more VALUES (401, 'm.pdf'); DELETE FROM more")
 
         assert entries() == [("m.pdf", "401")]
+
+    def test_new_owner_of_the_root_can_add_partitions_after_a_grant_that_the_next_sync_keeps(self) -> None:
+        clerk = make_clerk()
+        add = "CREATE TABLE more PARTITION OF thirdparty_brochure FOR VALUES FROM (600) TO (700)"
+        run_sql(f"ALTER TABLE thirdparty_brochure OWNER TO {clerk}")
+        with logged_in(clerk):
+            before = refused(add)
+
+        # As docs/coverage.md has it.
+        [(grant,)] = run_sql(
+            "SELECT format('GRANT EXECUTE ON FUNCTION %s TO %s', tgfoid::regprocedure, relowner::regrole)"
+            "  FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid"
+            " WHERE c.oid = 'thirdparty_brochure'::regclass AND starts_with(tgname, 'pgcleanup_row_')"
+        )
+        run_sql(grant)
+
+        assert before.startswith("permission denied for function")
+        with logged_in(clerk):
+            run_sql(add)
+        rights = "SELECT proacl::text FROM pg_proc WHERE proname LIKE 'pgcleanup_row_thirdparty%'"
+        granted = run_sql(rights)
+        sync("default")
+        assert run_sql(rights) == granted
 
     def test_owner_of_a_partition_no_more_has_no_rights_on_the_function(self) -> None:
         clerk = make_clerk()
