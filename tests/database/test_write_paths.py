@@ -13,7 +13,7 @@ from django.test.utils import isolate_apps
 from pgcleanup.triggers import sync
 from tests.database.roles import logged_in, make_clerk, make_plain_owner
 from tests.project.models import Document, NamedFile, Page
-from tests.support import ledger, recorded, recorded_names, run_sql, server_version
+from tests.support import Scratch, ledger, recorded, recorded_names, run_sql, server_version
 
 pytestmark = pytest.mark.django_db
 
@@ -443,3 +443,16 @@ class TestImpossible:
         run_sql("DROP TABLE project_document CASCADE")
 
         assert recorded_names() == ["a.txt", "b.txt"]
+
+    def test_truncate_under_an_older_snapshot_misses_what_was_committed_since(self, scratch: Scratch) -> None:
+        insert = "INSERT INTO project_page (book, number, scan) VALUES ('b', {0}, '{0}.png')"
+        with scratch.session(autocommit=False) as truncating:
+            truncating.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            truncating.execute(insert.format(1))
+            scratch.sql(insert.format(2))
+
+            truncating.execute("TRUNCATE project_page")
+            truncating.commit()
+
+        assert recorded_names("scratch") == ["1.png"]
+        assert scratch.sql("SELECT count(*) FROM project_page") == [(0,)]
