@@ -165,7 +165,7 @@ def _trigger_definitions(using: str, places: list[tuple[int, str]], catalog: Cat
 
 def where_role_exists(statement: str, role: str) -> str:
     """Return a statement that is left out where there is no such role (quoted)."""
-    body = f"BEGIN IF to_regrole({sql.quote_literal(role)}) IS NOT NULL THEN {statement}; END IF; END"
+    body = f"BEGIN IF pg_catalog.to_regrole({sql.quote_literal(role)}) IS NOT NULL THEN {statement}; END IF; END"
     return f"DO {sql.quote_literal(body)}"
 
 
