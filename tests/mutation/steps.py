@@ -271,7 +271,7 @@ STEPS = (
         "triggers/drops.py",
         "note_new(self.connection.alias, field)",
         "pass",
-        "tests/database/test_schema_changes.py::test_new_file_column_is_noted_in_the_transaction_that_makes_it",
+        "tests/database/test_schema_changes.py::test_new_field_that_takes_the_name_of_a_dropped_one_is_noted",
     ),
     _step(
         "entries of a label that is another column's now",
