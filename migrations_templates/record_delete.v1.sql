@@ -11,34 +11,18 @@ BEGIN
     IF NOT EXISTS (SELECT FROM _old_rows) THEN
         RETURN NULL;                         -- cascades to children that have no rows
     END IF;
-    IF NOT coalesce(has_table_privilege(to_regclass({ledger_name:l}), 'INSERT'), false) THEN
-        RAISE WARNING 'pgcleanup: no ledger to write to, old file names of % are not recorded', TG_RELID::regclass;
-        RETURN NULL;
-    END IF;
     BEGIN
         PERFORM concat({columns_of_row:q}) FROM _old_rows o LIMIT 0;   -- planned, never read
     EXCEPTION WHEN undefined_column OR datatype_mismatch THEN
         _moved := true;
     END;
     IF NOT _moved THEN
-        INSERT INTO {ledger:q} (source, name, object_pk, operation, transaction_id, db_user, application_name, context, keep)
-        SELECT v.source, v.name, {primary_key_of_row:q}, 'DELETE', pg_current_xact_id()::text::bigint, session_user, current_setting('application_name'),
-               coalesce(nullif(current_setting('pgcleanup.context', true), ''), nullif(current_setting('pghistory.context_metadata', true), '')), coalesce(current_setting('pgcleanup.keep', true), '') = 'on'
-          FROM _old_rows o
-         CROSS JOIN LATERAL (VALUES {values_of_row:q}) AS v(source, name)
-         WHERE v.name <> '';
-        {notify:q}
+        {record:q}
         RETURN NULL;
     END IF;
     {find_columns:q}
     IF _list IS NOT NULL THEN
-        EXECUTE format($sql$
-            INSERT INTO %s (source, name, object_pk, operation, transaction_id, db_user, application_name, context, keep)
-            SELECT v.source, v.name, %s, 'DELETE', pg_current_xact_id()::text::bigint, session_user, current_setting('application_name'),
-                   coalesce(nullif(current_setting('pgcleanup.context', true), ''), nullif(current_setting('pghistory.context_metadata', true), '')), coalesce(current_setting('pgcleanup.keep', true), '') = 'on'
-              FROM _old_rows o CROSS JOIN LATERAL (VALUES %s) AS v(source, name) WHERE v.name <> ''
-            $sql$, {ledger_name:l}, coalesce(_pk, 'NULL'), _list);
-        {notify:q}
+        {record_moved:q}
     END IF;
     RETURN NULL;
 END

@@ -3,7 +3,8 @@
 --   code that the table's owner can supply, as this function's owner.
 -- * A column that was renamed, retyped or dropped a moment ago must not fail the user's write: names first,
 --   attribute numbers only where a name is gone, since numbers change in dump and restore.
--- * What can fail stands in a block of its own that writes nothing, so no subtransaction id is spent.
+-- * What can fail stands in a block of its own that writes nothing, or no more than once in a transaction: a block
+--   that writes spends a subtransaction id.
 CREATE OR REPLACE FUNCTION {function:q}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {tag:q}
 DECLARE
@@ -36,17 +37,7 @@ BEGIN
         END IF;
         _pk := {moved_primary_key:q};
     END;
-    -- Without a ledger, after a partial restore for example, the user's write goes on.
-    IF NOT coalesce(has_table_privilege(to_regclass({ledger_name:l}), 'INSERT'), false) THEN
-        RAISE WARNING 'pgcleanup: no ledger to write to, old file names of % are not recorded', TG_RELID::regclass;
-        RETURN NULL;
-    END IF;
-    INSERT INTO {ledger:q} (source, name, object_pk, operation, transaction_id, db_user, application_name, context, keep)
-        SELECT u.source, u.old, _pk, TG_OP, pg_current_xact_id()::text::bigint, session_user, current_setting('application_name'),
-               coalesce(nullif(current_setting('pgcleanup.context', true), ''), nullif(current_setting('pghistory.context_metadata', true), '')), coalesce(current_setting('pgcleanup.keep', true), '') = 'on'
-          FROM unnest({sources:q}, _old[:{count:q}], _new[:{count:q}]) AS u(source, old, new)
-         WHERE u.old <> '' AND u.old IS DISTINCT FROM u.new;
-    {notify:q}
+    {record:q}
     RETURN NULL;
 END
 {tag:q};

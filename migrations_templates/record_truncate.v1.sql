@@ -4,6 +4,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {tag:
 DECLARE
     _list text;
     _pk text;
+    _mine oid[];
 BEGIN
     IF NOT coalesce(has_table_privilege(to_regclass({ledger_name:l}), 'INSERT'), false) THEN
         RAISE WARNING 'pgcleanup: no ledger to write to, old file names of % are not recorded', TG_RELID::regclass;
@@ -23,16 +24,23 @@ BEGIN
     END IF;
     {find_columns:q}
     IF _list IS NOT NULL THEN
-        -- Rows of a partition that has this trigger itself are left to it, so a TRUNCATE of the root
-        -- records each name once.
+        -- Of partitions and children, those below one that has this trigger itself are left to it: it fires, too.
+        -- So each name is recorded once, and a TRUNCATE ONLY of a parent records none of theirs.
+        WITH RECURSIVE tree(relid) AS (
+            SELECT TG_RELID
+            UNION
+            SELECT i.inhrelid
+              FROM tree t JOIN pg_inherits i ON i.inhparent = t.relid
+             WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = i.inhrelid AND g.tgname = TG_NAME AND g.tgenabled <> 'D')
+        )
+        SELECT array_agg(relid) INTO _mine FROM tree;
         EXECUTE format($sql$
             INSERT INTO %s (source, name, object_pk, operation, transaction_id, db_user, application_name, context, keep)
             SELECT v.source, v.name, %s, 'TRUNCATE', pg_current_xact_id()::text::bigint, session_user, current_setting('application_name'),
                    coalesce(nullif(current_setting('pgcleanup.context', true), ''), nullif(current_setting('pghistory.context_metadata', true), '')), coalesce(current_setting('pgcleanup.keep', true), '') = 'on'
               FROM %s o CROSS JOIN LATERAL (VALUES %s) AS v(source, name)
-             WHERE v.name <> ''
-               AND (o.tableoid = %s OR NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = o.tableoid AND g.tgname = %L AND g.tgenabled <> 'D'))
-            $sql$, {ledger_name:l}, coalesce(_pk, 'NULL'), TG_RELID::regclass, _list, TG_RELID, TG_NAME);
+             WHERE v.name <> '' AND o.tableoid = ANY ($1)
+            $sql$, {ledger_name:l}, coalesce(_pk, 'NULL'), TG_RELID::regclass, _list) USING _mine;
         {notify:q}
     END IF;
     RETURN NULL;

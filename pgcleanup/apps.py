@@ -117,21 +117,16 @@ def _report_recorded(recorded: Mapping[str, int]) -> None:
 
 def _report_lost_ledger(using: str, migrated: Any) -> None:
     """Say that there is no ledger, unless the app is not migrated (yet, or no more), or a router keeps it away."""
-    from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
+    from pgcleanup.models import PendingFileDeletion
+    from pgcleanup.triggers import how_to_make_tables
 
     if migrated is None or not migrated.all_models.get("pgcleanup"):
         return
     if not router.allow_migrate_model(using, PendingFileDeletion):
         return
-    if SettledFileDeletion._meta.db_table in connections[using].introspection.table_names():
-        what, advice = "has lost its ledger", "Restore that table from where it was left out or dropped, then migrate."
-    else:
-        # Django took note of our migrations as applied while a router forbade them to do anything.
-        what = "is said to be migrated, but lacks its ledger"
-        run = [f"manage.py migrate pgcleanup {how}--database {using}" for how in ("zero --fake ", "")]
-        advice = f"Was it a database router? Run: {run[0]}, then: {run[1]}"
     sys.stderr.write(
-        f'pgcleanup: database "{using}" {what}, the table pending_file_deletion: its files are NOT recorded. {advice}\n'
+        f'pgcleanup: database "{using}" is said to be migrated, but lacks its ledger, the table '
+        f"pending_file_deletion: its files are NOT recorded. {how_to_make_tables(using)}\n"
     )
 
 

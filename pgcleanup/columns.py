@@ -104,7 +104,7 @@ def ignored_sources() -> list[str]:
     ]
 
 
-def column_of(field: models.FileField, using: str) -> FileColumn | None:
+def column_of(field: models.Field[Any, Any], using: str) -> FileColumn | None:
     """Return the column of a field of any model, as a migration has them: such a model is not installed."""
     return next(_column(field, using, _Labels(), allowed=True), None)
 
@@ -136,14 +136,18 @@ def default_names(columns: Iterable[FileColumn]) -> set[str]:
 def label_problems() -> Iterator[str]:
     """Yield a sentence for each label in the settings that names no installed model or field."""
     for setting in ("include", "exclude", "ignore_references", "extra_references"):
-        labels: tuple[str, ...] = getattr(settings, setting)
-        for label in labels:
+        for label in getattr(settings, setting):
             found = _find(label)
             if found is None:
                 yield f"PGCLEANUP_{setting.upper()} names {label!r}, but there is no such model or field"
-            elif setting == "extra_references" and not isinstance(found, _TEXT_FIELDS):
+            elif setting == "extra_references" and not isinstance(computed(found), _TEXT_FIELDS):
                 kind = type(found).__name__
                 yield f"PGCLEANUP_{setting.upper()} names {label!r}, a {kind}: only text fields hold file names"
+
+
+def computed(field: Any) -> Any:
+    """Return the field itself, or the one that a `GeneratedField` computes: it has no files, but it names them."""
+    return getattr(field, "output_field", field)
 
 
 def _concrete_models() -> list[type[models.Model]]:
@@ -165,12 +169,12 @@ class _Labels:
         return [
             field
             for field in model._meta.local_concrete_fields
-            if isinstance(field, models.FileField) or field in self._extra
+            if isinstance(computed(field), models.FileField) or field in self._extra
         ]
 
     def ignore(self, field: models.Field[Any, Any]) -> bool:
         """Whether this column does not even count as a reference."""
-        return isinstance(field, models.FileField) and _labelled(field, self._ignored)
+        return isinstance(computed(field), models.FileField) and _labelled(field, self._ignored)
 
     def exclude(self, field: models.Field[Any, Any]) -> bool:
         """Whether the files of this field are left alone."""
@@ -215,8 +219,7 @@ def _storage_key(field: models.FileField) -> str:
 def _primary_key(model: type[models.Model], using: str) -> Iterator[str]:
     # pk_fields came with composite primary keys in Django 5.2.
     for field in model._meta.pk_fields:
-        quoted = sql.django_quoted(str(field.column), using)
-        if quoted is not None:
+        if (quoted := sql.django_quoted(str(field.column), using)) is not None:
             yield sql.unquoted(quoted)
 
 

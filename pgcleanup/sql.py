@@ -124,7 +124,7 @@ def short_transaction(using: str, **parameters: str) -> Iterator[None]:
 
 def set_local(using: str, **parameters: str) -> None:
     """Set server parameters until the end of the open transaction."""
-    calls = ", ".join("set_config(%s, %s, true)" for _ in parameters)
+    calls = ", ".join("pg_catalog.set_config(%s, %s, true)" for _ in parameters)
     execute(using, f"SELECT {calls}", [part for item in parameters.items() for part in item])
 
 

@@ -13,7 +13,7 @@ from pgcleanup.columns import label_problems
 from pgcleanup.drain.permission import withheld
 from pgcleanup.exceptions import DrainRefused
 from pgcleanup.ledger import control
-from pgcleanup.triggers import Inspection, inspect
+from pgcleanup.triggers import Inspection, how_to_make_tables, inspect
 
 
 def preflight(using: str, *, inside_transaction: bool = False, dry_run: bool = False) -> Inspection:
@@ -44,17 +44,14 @@ def preflight(using: str, *, inside_transaction: bool = False, dry_run: bool = F
         raise DrainRefused(f'database "{using}" is a standby, which cannot be written to. Drain on the primary.')
     found = inspect(using)
     if found is None:
-        raise DrainRefused(f'database "{using}" has no ledger. Run: manage.py migrate --database {using}')
+        raise DrainRefused(f'database "{using}" has no ledger. {how_to_make_tables(using)}')
     if not found.ledger.has_column_table:
         raise DrainRefused(
             f'database "{using}" does not say which file columns it has. '
             f"Run: manage.py pgcleanup sync --database {using}"
         )
     if not control.exists(using):
-        raise DrainRefused(
-            f'database "{using}" lacks the table file_deletion_control. '
-            f"Run: manage.py migrate pgcleanup --database {using}"
-        )
+        raise DrainRefused(f'database "{using}" lacks the table file_deletion_control. {how_to_make_tables(using)}')
     if not dry_run:
         for reason in withheld(using, compare=not inside_transaction):
             raise DrainRefused(str(reason))

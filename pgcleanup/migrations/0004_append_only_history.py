@@ -13,12 +13,14 @@ def guard_history(apps, schema_editor):  # type: ignore[no-untyped-def]
 
 
 def unguard_history(apps, schema_editor):  # type: ignore[no-untyped-def]
-    """Take the trigger out, unless `migrate pgcleanup zero` is about to be refused."""
+    """Take the trigger out, unless `migrate pgcleanup zero` is about to be refused; make tables that are missing."""
     from pgcleanup.triggers import refuse_while_pending
     from pgcleanup.triggers.history import drop_guard
+    from pgcleanup.triggers.missing import make_missing_tables
 
     using = schema_editor.connection.alias
     if schema_editor.connection.vendor == "postgresql":
+        make_missing_tables(apps, schema_editor)
         refuse_while_pending(using)
         drop_guard(using)
 

@@ -16,7 +16,7 @@ from pgcleanup.ledger import control, fence, state
 from pgcleanup.ledger.control import Pause
 from pgcleanup.status.coverage import Coverage, coverage_of
 from pgcleanup.status.problems import Age, Kind, Problem, age, find_problems
-from pgcleanup.triggers import inspect
+from pgcleanup.triggers import how_to_make_tables, inspect
 
 RECENTLY = timedelta(hours=24)
 
@@ -116,8 +116,7 @@ def _look(using: str, refusals: Sequence[str]) -> Status:
         return _broken(
             using,
             *refusals,
-            *[str(problem) for problem in found]
-            or [f'Database "{using}" has no ledger. Run: manage.py migrate pgcleanup --database {using}'],
+            *[str(problem) for problem in found] or [f'Database "{using}" has no ledger. {how_to_make_tables(using)}'],
         )
     grace = settings.grace_period
     recent = sql.fetch(using, _RECENT, {"recently": RECENTLY})

@@ -20,7 +20,7 @@ from pgcleanup.ledger import control, state
 from pgcleanup.status.coverage import coverage_of
 from pgcleanup.status.rights import unreadable
 from pgcleanup.status.words import duration, number, period, plural
-from pgcleanup.triggers import inspect
+from pgcleanup.triggers import how_to_make_tables, inspect
 
 _FAILED_LIMIT = 1_000
 _NOTHING = "nothing is pending"
@@ -149,7 +149,7 @@ def _problems(using: str, addresses: bool) -> Iterator[Problem]:
             yield Problem(
                 Kind.NO_LEDGER,
                 f'Database "{using}" has file columns but no ledger, so its files are NOT recorded.',
-                f"Run: manage.py migrate pgcleanup --database {using}",
+                how_to_make_tables(using),
             )
         return
     if inspection.plan.triggers and not inspection.ledger.has_column_table and not inspection.catalog.functions:

@@ -15,6 +15,7 @@ from pgcleanup.conf import settings
 from pgcleanup.exceptions import PendingEntries
 from pgcleanup.triggers import coverage, history, install
 from pgcleanup.triggers.catalog import COLUMN_TABLE, Catalog, Ledger, read_catalog, read_ledger
+from pgcleanup.triggers.missing import find_remains, how_to_make_tables
 from pgcleanup.triggers.plan import Plan, State, Trigger, make_plan
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "State",
     "SyncReport",
     "Trigger",
+    "how_to_make_tables",
     "inspect",
     "read_ledger",
     "refuse_while_pending",
@@ -146,7 +148,8 @@ def uninstall(using: str, *, discard_pending: bool = False) -> int:
     """Take every trigger and function of ours out of the database; user writes go on throughout.
 
     The functions are emptied first, which locks no table; then the triggers go table by table. With
-    `discard_pending` the pending entries are forgotten at the end, and their files stay for ever.
+    `discard_pending` the pending entries are forgotten at the end, and their files stay for ever. A ledger that is
+    gone is not in the way.
 
     Returns:
         The number of entries that were forgotten.
@@ -155,14 +158,18 @@ def uninstall(using: str, *, discard_pending: bool = False) -> int:
         PendingEntries: the ledger still holds entries, and they were not to be discarded.
         DatabaseError: a table stayed busy. The triggers still there do nothing; call again.
     """
-    ledger = read_ledger(using) if connections[using].vendor == "postgresql" else None
+    if connections[using].vendor != "postgresql":
+        return 0
+    ledger = read_ledger(using)
+    if is_lost := ledger is None:
+        ledger = find_remains(using)
     if ledger is None:
         return 0
     if not discard_pending:
         refuse_while_pending(using)
     catalog = read_catalog(using, ledger, FileColumns())
     install.idle_functions(using, ledger, catalog.functions)
-    if not discard_pending:
+    if not discard_pending and not is_lost:
         _look_again(using, ledger)
     plan = make_plan(catalog, ())
     _, failed = install.install(using, plan, catalog)
@@ -170,7 +177,7 @@ def uninstall(using: str, *, discard_pending: bool = False) -> int:
         raise DatabaseError("; ".join(f"{table}: {error}" for table, error in failed))
     history.drop_guard(using)
     sql.execute(using, f"DROP TABLE IF EXISTS {sql.qualified(ledger.schema, COLUMN_TABLE)}")
-    if not discard_pending:
+    if not discard_pending or is_lost:
         return 0
     sql.execute(using, f"DELETE FROM {sql.qualified(ledger.schema, 'file_deletion_stamp')}")  # noqa: S608
     return sql.execute(using, f"DELETE FROM {sql.qualified(ledger.schema, 'pending_file_deletion')}")  # noqa: S608

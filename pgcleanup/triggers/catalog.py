@@ -17,63 +17,67 @@ from pgcleanup.triggers.render import LEDGER, PREFIX
 
 COLUMN_TABLE = "file_deletion_column"
 
-# Names are resolved as the session's search_path resolves them for the application. The column table stands beside
+# Names of tables are resolved as the session's search_path resolves them for the application; those of the catalog
+# are not, since a schema of somebody else's may come before pg_catalog. The column table stands beside
 # the ledger: with a schema for each tenant, one further on in the path is another ledger's.
 _LEDGER_STATE = """
-SELECT n.nspname, EXISTS (SELECT FROM pg_class t WHERE t.relnamespace = n.oid AND t.relname = %(columns)s),
-       current_setting('server_version_num')::int, quote_ident(current_user), c.relowner::regrole::text
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.oid = to_regclass(%(ledger)s)
+SELECT n.nspname, EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.relnamespace = n.oid AND t.relname = %(columns)s),
+       pg_catalog.current_setting('server_version_num')::int, pg_catalog.quote_ident(current_user),
+       c.relowner::regrole::text
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.oid = pg_catalog.to_regclass(%(ledger)s)
 """
 
 # One row for each table that a column of ours names, for its partitions and inheritance children, and for
 # any other table that still has a trigger of ours.
 _RELATIONS = r"""
 WITH RECURSIVE wanted AS (
-    SELECT t.quoted, to_regclass(t.quoted)::oid AS oid
-      FROM unnest(%(tables)s::text[]) AS t(quoted)
-     WHERE to_regclass(t.quoted) IS NOT NULL
+    SELECT t.quoted, pg_catalog.to_regclass(t.quoted)::oid AS oid
+      FROM pg_catalog.unnest(%(tables)s::text[]) AS t(quoted)
+     WHERE pg_catalog.to_regclass(t.quoted) IS NOT NULL
 ), family(oid, root) AS (
     SELECT oid, oid FROM wanted
     UNION
-    SELECT i.inhrelid, f.root FROM family f JOIN pg_inherits i ON i.inhparent = f.oid
+    SELECT i.inhrelid, f.root FROM family f JOIN pg_catalog.pg_inherits i ON i.inhparent = f.oid
 ), own AS MATERIALIZED (
     SELECT p.oid
-      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-     WHERE n.nspname = %(schema)s AND p.proname LIKE 'pgcleanup\_%%' AND p.prorettype = 'trigger'::regtype
+      FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+     WHERE n.nspname = %(schema)s AND p.proname LIKE 'pgcleanup\_%%' AND p.prorettype = 'pg_catalog.trigger'::regtype
 ), placed AS MATERIALIZED (
-    SELECT g.tgrelid, json_agg(json_build_object(
+    SELECT g.tgrelid, pg_catalog.json_agg(pg_catalog.json_build_object(
                'name', g.tgname, 'enabled', g.tgenabled, 'type', g.tgtype, 'function', p.proname,
                'cloned', g.tgparentid <> 0)) AS triggers
-      FROM pg_trigger g JOIN own ON own.oid = g.tgfoid JOIN pg_proc p ON p.oid = own.oid
+      FROM pg_catalog.pg_trigger g JOIN own ON own.oid = g.tgfoid JOIN pg_catalog.pg_proc p ON p.oid = own.oid
      GROUP BY g.tgrelid
 )
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, c.relispartition,
-       EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_children,
-       EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) AS has_parent,
+       EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid) AS has_children,
+       EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid) AS has_parent,
        c.relowner::regrole::text,
-       (SELECT array_agg(w.quoted) FROM wanted w WHERE w.oid = c.oid) AS quoted,
-       (SELECT array_agg(f.root::bigint) FROM family f WHERE f.oid = c.oid AND f.root <> c.oid) AS roots,
-       (SELECT json_object_agg(a.attname, json_build_array(a.attnum, a.atttypid::bigint))
-          FROM pg_attribute a
+       (SELECT pg_catalog.array_agg(w.quoted) FROM wanted w WHERE w.oid = c.oid) AS quoted,
+       (SELECT pg_catalog.array_agg(f.root::bigint) FROM family f WHERE f.oid = c.oid AND f.root <> c.oid) AS roots,
+       (SELECT pg_catalog.json_object_agg(a.attname, pg_catalog.json_build_array(a.attnum, a.atttypid::bigint))
+          FROM pg_catalog.pg_attribute a
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
            AND a.attname = ANY(%(columns)s)) AS attributes,
        coalesce(placed.triggers, '[]') AS triggers
-  FROM pg_class c
-  JOIN pg_namespace n ON n.oid = c.relnamespace
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN placed ON placed.tgrelid = c.oid
  WHERE c.oid IN (SELECT oid FROM family UNION SELECT tgrelid FROM placed)
  ORDER BY n.nspname, c.relname
 """
 
 _FUNCTIONS = r"""
-SELECT p.proname, md5(p.prosrc), coalesce(d.description, ''), p.prosecdef, coalesce(p.proconfig, '{}'),
-       ARRAY(SELECT x.grantee::regrole::text FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x),
-       p.proowner::regrole::text, coalesce(has_table_privilege(p.proowner, to_regclass(%(ledger)s), 'INSERT'), false)
-  FROM pg_proc p
-  JOIN pg_namespace n ON n.oid = p.pronamespace
-  LEFT JOIN pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass
- WHERE n.nspname = %(schema)s AND p.proname LIKE 'pgcleanup\_%%' AND p.prorettype = 'trigger'::regtype
+SELECT p.proname, pg_catalog.md5(p.prosrc), coalesce(d.description, ''), p.prosecdef, coalesce(p.proconfig, '{}'),
+       ARRAY(SELECT x.grantee::regrole::text
+               FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) x),
+       p.proowner::regrole::text,
+       coalesce(pg_catalog.has_table_privilege(p.proowner, pg_catalog.to_regclass(%(ledger)s), 'INSERT'), false)
+  FROM pg_catalog.pg_proc p
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+  LEFT JOIN pg_catalog.pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_catalog.pg_proc'::regclass
+ WHERE n.nspname = %(schema)s AND p.proname LIKE 'pgcleanup\_%%' AND p.prorettype = 'pg_catalog.trigger'::regtype
 """
 
 

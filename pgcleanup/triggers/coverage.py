@@ -27,8 +27,8 @@ _READ = "SELECT source, table_name::oid::bigint, attnum, storage_key FROM {table
 _VANISHED = """
 SELECT k.source FROM {table} k
  WHERE k.table_name IS NOT NULL
-   AND (NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = k.table_name)
-        OR EXISTS (SELECT FROM pg_attribute a
+   AND (NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = k.table_name)
+        OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
                     WHERE a.attrelid = k.table_name AND a.attnum = k.attnum AND a.attisdropped))
 """
 # The row stays as a note of where the files are: entries may wait, or be committed later by a transaction that wrote
@@ -44,6 +44,7 @@ SELECT * FROM unnest(%s::text[], %s::oid[], %s::smallint[], %s::text[])
 ON CONFLICT (source) DO UPDATE
    SET table_name = excluded.table_name, attnum = excluded.attnum, storage_key = excluded.storage_key
 """
+# unnest() of several arrays is syntax, which no search_path leads astray.
 # Pending entries follow fields and models that were renamed. One statement: of a to b, and b to c, each entry
 # makes one step.
 _RENAME = """
@@ -51,6 +52,10 @@ UPDATE {ledger} p SET source = w.new
   FROM unnest(%s::text[], %s::text[]) AS w(old, new)
  WHERE p.source = w.old
 """
+
+
+Place = tuple[int | None, int | None]
+"""The oid of a table and the number of a column in it."""
 
 
 class KnownColumn(NamedTuple):
@@ -62,7 +67,7 @@ class KnownColumn(NamedTuple):
     storage_key: str | None
 
     @property
-    def place(self) -> tuple[int | None, int | None]:
+    def place(self) -> Place:
         """Where the column is, whatever it is called."""
         return self.table_oid, self.attnum
 
@@ -117,21 +122,33 @@ def renames(
 ) -> list[tuple[str, str]]:
     """Return old and new source of each column that stayed where it was under another label.
 
-    A chain of them begins with a label that is gone, and ends with one that is new or whose column vanished.
-    Where the labels are the same as before, it is the numbers that changed, in a dump and restore.
+    A chain of them begins with a label that is gone or another column's now, and ends with one that is new or whose
+    column vanished, or where it began. Where a label has a lower number than before, it is the numbers that changed,
+    in a dump and restore; a new column has a higher one.
     """
     before = {row.source: row.place for row in known if row.attnum}
     needed = list(needed)
     after = {row.place: row.source for row in needed if row.attnum}
-    moved: list[tuple[str, str]] = []
-    for source in before.keys() - {row.source for row in needed}:
+    now = {row.source: row.place for row in needed}
+    moved: set[tuple[str, str]] = set()
+    for source, place in before.items():
+        elsewhere = source in now and _is_another_column(place, now[source])
+        if source in now and not elsewhere:
+            continue
         chain = [source]
-        # Two labels can have one place, a table being reached with its schema and without: no circles.
+        # Two labels can have one place, a table being reached with its schema and without: no circles but whole ones.
         while (target := after.get(before.get(chain[-1], (None, None)))) and target not in chain:
             chain.append(target)
-        if len(chain) > 1 and (chain[-1] not in before or chain[-1] in vanished):
-            moved += pairwise(chain)
+        if target == source:
+            chain.append(target)
+        if len(chain) > 1 and (elsewhere or chain[-1] not in before or chain[-1] in vanished):
+            moved |= set(pairwise(chain))
     return sorted(moved)
+
+
+def _is_another_column(before: Place, now: Place) -> bool:
+    """Whether a label's place shows that it is another column's now."""
+    return now[1] is not None and (now[0] != before[0] or now[1] > (before[1] or 0))
 
 
 def _row(column: FileColumn, catalog: Catalog) -> KnownColumn:

@@ -18,15 +18,20 @@ _TYPE = 27  # pg_trigger.tgtype: row 1, before 2, delete 8, update 16
 
 # No row where there is no history to guard.
 _READ = """
-SELECT g.tgenabled::text, g.tgtype, p.proname, md5(p.prosrc), coalesce(d.description, '')
-  FROM pg_class c
-  JOIN pg_namespace n ON n.oid = c.relnamespace
-  LEFT JOIN pg_trigger g ON g.tgrelid = c.oid AND g.tgname = %(guard)s
-  LEFT JOIN pg_proc p ON p.oid = g.tgfoid
-  LEFT JOIN pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass
+SELECT g.tgenabled::text, g.tgtype, p.proname, pg_catalog.md5(p.prosrc), coalesce(d.description, '')
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_catalog.pg_trigger g ON g.tgrelid = c.oid AND g.tgname = %(guard)s
+  LEFT JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
+  LEFT JOIN pg_catalog.pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_catalog.pg_proc'::regclass
  WHERE n.nspname = %(schema)s AND c.relname = %(history)s
 """
-_PLACE = "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)"
+_PLACE = """
+SELECT n.nspname
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.oid = pg_catalog.to_regclass(%s)
+"""
 
 
 def guard_state(using: str, ledger: Ledger) -> State | None:

@@ -24,10 +24,11 @@ _CLOSE = """
 DECLARE
     _role text;
 BEGIN
-    FOR _role IN SELECT x.grantee::regrole::text FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) x
+    FOR _role IN SELECT x.grantee::regrole::text
+                   FROM pg_catalog.pg_proc p CROSS JOIN LATERAL pg_catalog.aclexplode(p.proacl) x
                   WHERE p.oid = {function}::regprocedure AND x.grantee NOT IN (0, p.proowner)
     LOOP
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s CASCADE', {function}::regprocedure, _role);
+        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %s CASCADE', {function}::regprocedure, _role);
     END LOOP;
 END
 """
@@ -35,7 +36,7 @@ END
 _ENABLED = {"A": "ENABLE ALWAYS", "D": "DISABLE", "R": "ENABLE REPLICA"}
 
 # Two processes that replace one function at a time fail with "tuple concurrently updated".
-LOCK = "SELECT pg_advisory_xact_lock(hashtext('pgcleanup'))"
+LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('pgcleanup'))"
 
 Failure = tuple[str, str]
 T = TypeVar("T")
@@ -78,35 +79,41 @@ def idle_functions(using: str, ledger: Ledger, names: Iterable[str]) -> None:
 
 def table_statements(triggers: list[Trigger], outdated: set[str], catalog: Catalog) -> Iterable[str]:
     """Yield what makes these triggers of one table, and those of their functions that are outdated."""
-    ledger = catalog.ledger
     for function in {trigger.function.name: trigger.function for trigger in triggers}.values():
         if function.name in outdated:
-            yield from _function_statements(function, catalog)
+            yield from function_statements(function, catalog)
     for trigger in triggers:
         # Not for an outdated function alone: replacing a trigger needs a lock on the table, and would
         # enable one that somebody disabled.
         if trigger.needs_ddl:
-            yield render.render_trigger(
-                trigger.kind, trigger.table, sql.qualified(ledger.schema, trigger.function.name)
-            )
-        if trigger.needs_ddl and trigger.enabled in _ENABLED:
-            # CREATE OR REPLACE TRIGGER has just set it to the ordinary state.
-            how, name = _ENABLED[trigger.enabled], sql.quote_identifier(trigger.name)
-            yield f"ALTER TABLE {trigger.table.quoted} {how} TRIGGER {name}"
+            yield from trigger_statements(trigger, catalog)
 
 
-def _function_statements(function: Function, catalog: Catalog) -> Iterable[str]:
+def trigger_statements(trigger: Trigger, catalog: Catalog) -> Iterable[str]:
+    """Yield what makes a trigger anew, in the state that somebody gave it."""
+    function = sql.qualified(catalog.ledger.schema, trigger.function.name)
+    yield render.render_trigger(trigger.kind, trigger.table, function)
+    if trigger.enabled in _ENABLED:
+        # CREATE OR REPLACE TRIGGER has just set it to the ordinary state.
+        how, name = _ENABLED[trigger.enabled], sql.quote_identifier(trigger.name)
+        yield f"ALTER TABLE {trigger.table.quoted} {how} TRIGGER {name}"
+
+
+def function_statements(
+    function: Function, catalog: Catalog, of_role: Callable[[str, str], str] = lambda statement, role: statement
+) -> Iterable[str]:
+    """Yield what makes a function; `of_role` may change a statement that names a role (quoted)."""
     name = sql.qualified(catalog.ledger.schema, function.name)
     text = function.sql
     yield text
     installed = catalog.functions.get(function.name)
     if installed and not installed.owner_may_record:
-        yield f"ALTER FUNCTION {name}() OWNER TO {catalog.ledger.owner}"
+        yield of_role(f"ALTER FUNCTION {name}() OWNER TO {catalog.ledger.owner}", catalog.ledger.owner)
     # In the transaction that creates it: a trigger that another role attached before would keep firing.
     yield f"REVOKE ALL ON FUNCTION {name}() FROM PUBLIC"
     yield "DO " + sql.quote_literal(_CLOSE.format(function=sql.quote_literal(f"{name}()")))
-    if function.grant_to:
-        yield f"GRANT EXECUTE ON FUNCTION {name}() TO {', '.join(sorted(function.grant_to))}"
+    for role in sorted(function.grant_to):
+        yield of_role(f"GRANT EXECUTE ON FUNCTION {name}() TO {role}", role)
     yield f"COMMENT ON FUNCTION {name}() IS {sql.quote_literal(function.comment(render.body_md5(text)))}"
 
 

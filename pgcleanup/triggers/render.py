@@ -32,6 +32,13 @@ _TEMPLATES = {
 }
 _FIND_COLUMNS = "find_columns.v1.sql"
 _NOTIFY = "notify.v1.sql"
+_RECORD = "record.v1.sql"
+# What of it inserts, by the place in the function. A TRUNCATE has a way of its own.
+_INSERTS = {
+    Kind.ROW: {"record": "insert_row.v1.sql"},
+    Kind.DELETE: {"record": "insert_deleted.v1.sql", "record_moved": "insert_moved.v1.sql"},
+    Kind.TRUNCATE: {},
+}
 
 
 class Form(Enum):
@@ -66,8 +73,14 @@ class Table:
     owner: str = ""
     has_clone: bool = False
     """A partition whose row trigger is, or will be, cloned from its root."""
+    recorded_by_clone: tuple[Attribute, ...] = ()
+    """File columns of a partition that its root's row trigger records already; it has a TRUNCATE trigger of its own."""
     functions_of: tuple[str, str] | None = None
     """Schema and name of another table whose functions it shares: a partition those of its root."""
+
+    def columns_for(self, kind: Kind) -> tuple[Attribute, ...]:
+        """Return the file columns that a function records."""
+        return (*self.recorded_by_clone, *self.file_columns) if kind is Kind.TRUNCATE else self.file_columns
 
     @property
     def quoted(self) -> str:
@@ -142,7 +155,7 @@ def trigger_type(kind: Kind, table: Table) -> int:
 
 def template_names() -> list[str]:
     """Return the templates that record functions are rendered from."""
-    return sorted({*_TEMPLATES.values(), _FIND_COLUMNS, _NOTIFY})
+    return sorted({name for kind in Kind for name in _parts(kind)})
 
 
 @lru_cache(maxsize=4096)
@@ -153,10 +166,11 @@ def digest(kind: Kind, table: Table, ledger_schema: str, *, portable: bool = Fal
     The columns' types count: when one changes, sessions that have the function's old plan cached must get
     a new one, and replacing the function is what makes them. Only the names count in a `portable` one.
     """
-    versions = [templates.digest(name) for name in (_TEMPLATES[kind], _FIND_COLUMNS, _NOTIFY)]
-    columns: tuple[object, ...] = table.file_columns, table.primary_key
+    versions = [templates.digest(name) for name in _parts(kind)]
+    file_columns = table.columns_for(kind)
+    columns: tuple[object, ...] = file_columns, table.primary_key
     if portable:
-        columns = tuple([(column.name, column.source) for column in (*table.file_columns, *table.primary_key)])
+        columns = tuple([(column.name, column.source) for column in (*file_columns, *table.primary_key)])
     parts = (versions, ledger_schema, function_name(kind, table), *columns)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
 
@@ -172,22 +186,24 @@ def _table_digest(schema: str, table: str) -> str:
 
 
 def _render(template: str, kind: Kind, table: Table, ledger_schema: str) -> str:
-    columns = (*table.file_columns, *table.primary_key)
+    file_columns = table.columns_for(kind)
+    columns = (*file_columns, *table.primary_key)
     values = {
         "function": sql.qualified(ledger_schema, function_name(kind, table)),
         "tag": _TAG,
         "ledger": sql.qualified(ledger_schema, LEDGER),
         "ledger_name": sql.qualified(ledger_schema, LEDGER),
-        "count": len(table.file_columns),
-        "sources": _array(column.source for column in table.file_columns),
+        "ledger_schema": sql.quote_identifier(ledger_schema),
+        "count": len(file_columns),
+        "sources": _array(column.source for column in file_columns),
         "all_sources": _array(column.source for column in columns),
         "columns": _array(column.name for column in columns),
         "attnums": "'{" + ",".join(str(column.number) for column in columns) + "}'::int2[]",
-        "old_names": _concats("OLD", table.file_columns),
-        "new_names": _concats("NEW", table.file_columns),
+        "old_names": _concats("OLD", file_columns),
+        "new_names": _concats("NEW", file_columns),
         "primary_key": key_as_text([f"concat(OLD.{sql.quote_identifier(part.name)})" for part in table.primary_key]),
         "moved_primary_key": key_as_text(
-            [f"_old[{len(table.file_columns) + index + 1}]" for index in range(len(table.primary_key))]
+            [f"_old[{len(file_columns) + index + 1}]" for index in range(len(table.primary_key))]
         ),
         "primary_key_of_row": key_as_text(
             [f"concat(o.{sql.quote_identifier(part.name)})" for part in table.primary_key]
@@ -195,7 +211,7 @@ def _render(template: str, kind: Kind, table: Table, ledger_schema: str) -> str:
         "columns_of_row": ", ".join(f"o.{sql.quote_identifier(column.name)}" for column in columns),
         "values_of_row": ", ".join(
             f"({sql.quote_literal(column.source)}, concat(o.{sql.quote_identifier(column.name)}))"
-            for column in table.file_columns
+            for column in file_columns
         ),
         "primary_key_count": max(len(table.primary_key), 1),
         "key_prefix": "json_build_array(" if len(table.primary_key) > 1 else "",
@@ -203,6 +219,8 @@ def _render(template: str, kind: Kind, table: Table, ledger_schema: str) -> str:
     }
     values["notify"] = templates.render(_NOTIFY).strip()
     values["find_columns"] = templates.render(_FIND_COLUMNS, **values).strip()
+    for place, insert in _INSERTS[kind].items():
+        values[place] = templates.render(_RECORD, **values, insert=templates.render(insert, **values).strip()).strip()
     return _with_free_tag(templates.render(template, **values))
 
 
@@ -214,6 +232,11 @@ def _with_free_tag(rendered: str) -> str:
         number += 1
         tag = f"$pgcleanup{number}$"
     return rendered.replace(_TAG, tag)
+
+
+def _parts(kind: Kind) -> list[str]:
+    """Return the templates that make a function."""
+    return [_TEMPLATES[kind], _FIND_COLUMNS, _NOTIFY, *([_RECORD] if _INSERTS[kind] else []), *_INSERTS[kind].values()]
 
 
 def _array(values: Iterable[str]) -> str:
@@ -229,4 +252,4 @@ def key_as_text(parts: list[str]) -> str:
     """Return the primary key as text: several parts as a JSON array of strings, none as NULL."""
     if not parts:
         return "NULL"
-    return parts[0] if len(parts) == 1 else f"json_build_array({', '.join(parts)})::text"
+    return parts[0] if len(parts) == 1 else f"pg_catalog.json_build_array({', '.join(parts)})::text"

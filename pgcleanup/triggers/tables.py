@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from pgcleanup.columns import FileColumn
 from pgcleanup.triggers.catalog import Catalog, Relation
@@ -18,11 +19,13 @@ def tables_to_record(catalog: Catalog, columns: Iterable[FileColumn]) -> list[Ta
     for column in columns:
         named.setdefault(column.table, []).append(column)
     own = {relation.oid: table for relation in catalog.relations if (table := _own_table(relation, named))}
+    partitions = {r.oid for r in catalog.relations if r.is_partition and not own.keys().isdisjoint(r.roots)}
     tables = []
     for relation in catalog.relations:
         roots = [own[oid] for oid in relation.roots if oid in own]
-        if roots and relation.is_partition:
-            table = _partition(relation, roots[0])
+        if relation.oid in partitions:
+            root = next(table for table in roots if table.oid not in partitions)
+            table = _partition(relation, root, own.get(relation.oid), catalog.by_oid[root.oid])
         elif roots:
             table = _inheriting(relation, roots, own.get(relation.oid))
         else:
@@ -77,10 +80,23 @@ def _inheriting(relation: Relation, parents: list[Table], own: Table | None) -> 
     )
 
 
-def _partition(relation: Relation, root: Table) -> Table | None:
+def _partition(relation: Relation, root: Table, own: Table | None, of_root: Relation) -> Table | None:
+    """Return a partition: with functions of its own where a model of it has columns that the root's has not.
+
+    All have the numbers that the columns have in the root, where the functions look for one that was renamed.
+    """
     form = _form(relation)
     if form is None:
         return None
+    if own and not {column.name for column in own.file_columns} <= {column.name for column in root.file_columns}:
+        cloned = {column.name: column.source for column in root.file_columns}
+        more = [column for column in own.file_columns if column.name not in cloned]
+        return replace(
+            own,
+            file_columns=tuple(_attribute(of_root, column.name, column.source) for column in more),
+            recorded_by_clone=root.file_columns,
+            primary_key=tuple(_attribute(of_root, part.name) for part in own.primary_key),
+        )
     return Table(
         oid=relation.oid,
         schema=relation.schema,

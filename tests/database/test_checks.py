@@ -227,7 +227,9 @@ def test_missing_ledger_is_a_warning_with_the_command(scratch: Scratch) -> None:
 
     message = found(databases=["scratch"])["pgcleanup.W011"]
 
-    assert message.hint == "Run: manage.py migrate pgcleanup --database scratch"
+    assert message.hint == (
+        "Run: manage.py migrate pgcleanup 0003 --database scratch, then: manage.py migrate pgcleanup --database scratch"
+    )
 
 
 @on_database

@@ -237,7 +237,7 @@ def test_status_without_a_ledger_is_broken_and_says_to_migrate(scratch: Scratch)
 
     assert code == 3
     assert "has file columns but no ledger, so its files are NOT recorded." in out
-    assert "Run: manage.py migrate pgcleanup --database scratch" in out
+    assert "Run: manage.py migrate pgcleanup 0003 --database scratch, then: manage.py migrate pgcleanup" in out
 
 
 def test_status_of_an_empty_database_is_broken_and_says_to_migrate(empty_scratch: Scratch) -> None:

@@ -178,7 +178,7 @@ class TestRename:
         sync("default")
         pend("project.document.file", "a.txt")
         run_sql("UPDATE file_deletion_column SET attnum = attnum + 1 WHERE source = 'project.document.file'")
-        run_sql("UPDATE file_deletion_column SET attnum = attnum - 1 WHERE source = 'project.document.thumb'")
+        run_sql("DELETE FROM file_deletion_column WHERE source = 'project.document.thumb'")
 
         sync("default")
 
@@ -225,6 +225,42 @@ def test_note_of_a_column_that_was_dropped_is_renamed_by_nothing() -> None:
     after = [KnownColumn("a.doc.file", 1, 2, "k")]
 
     assert renames(before, after) == [("a.doc.scan", "a.doc.file")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("file@2", "scan@2 file@5", "file>scan"),
+        ("file@2 thumb@3", "scan@2 thumb@3 file@4", "file>scan"),
+        ("file@2 thumb@3", "thumb@2 file@3", "file>thumb thumb>file"),
+        ("a@2 b@3 c@4", "b@2 c@3 a@4", "a>b b>c c>a"),
+        ("file@2 thumb@3", "thumb@2 scan@3 file@4", "file>thumb thumb>scan"),
+        # A dump and restore gives lower numbers, in the same order.
+        ("file@3 thumb@4", "file@2 thumb@3", ""),
+        ("file@4 thumb@5 scan@6", "file@2 thumb@4 scan@5", ""),
+    ],
+    ids=[
+        "a renamed one",
+        "a renamed one with a neighbour",
+        "another, which took its name",
+        "another two in a circle",
+        "one that moved on",
+        "a restored one",
+        "a restored one with gaps",
+    ],
+)
+def test_entries_of_a_name_that_is_another_columns_now_follow(before: str, after: str, expected: str) -> None:
+    def rows(text: str) -> list[KnownColumn]:
+        parts = (part.split("@") for part in text.split())
+        return [KnownColumn(name, 1, int(number), "k") for name, number in parts]
+
+    assert renames(rows(before), rows(after)) == [tuple(pair.split(">")) for pair in expected.split()]
+
+
+def test_entries_follow_a_renamed_model_whose_name_a_new_one_took() -> None:
+    after = [KnownColumn("a.paper.file", 1, 2, "k"), KnownColumn("a.doc.file", 9, 2, "k")]
+
+    assert renames([KnownColumn("a.doc.file", 1, 2, "k")], after) == [("a.doc.file", "a.paper.file")]
 
 
 @pytest.mark.parametrize(

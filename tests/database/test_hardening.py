@@ -13,7 +13,7 @@ from django.core.files.storage import default_storage
 from pgcleanup.columns import find_file_columns
 from pgcleanup.references import check
 from pgcleanup.storage_keys import storage_key
-from pgcleanup.triggers import sync
+from pgcleanup.triggers import inspect, sync
 from tests.database.roles import logged_in, make_clerk, make_plain_owner
 from tests.support import recorded, run_sql
 
@@ -151,3 +151,28 @@ def test_each_trap_is_one(clerk: str) -> None:
     run_sql("SELECT file::text FROM project_document")
 
     assert sprung()
+
+
+def test_catalog_is_read_past_what_stands_before_it_on_the_search_path() -> None:
+    def found() -> tuple[object, ...]:
+        inspection = inspect("default")
+        assert inspection is not None
+        return inspection.problems(), inspection.columns_current, inspection.history, inspection.catalog
+
+    sync("default")
+    before = found()
+    run_sql("CREATE SCHEMA evil")
+    for name in ("class", "namespace", "trigger", "proc", "description", "inherits", "attribute"):
+        run_sql(f"CREATE TABLE evil.pg_{name} (oid oid)")
+    for name, result in (("to_regclass", "regclass"), ("md5", "text"), ("quote_ident", "text"), ("hashtext", "int")):
+        run_sql(
+            f"CREATE FUNCTION evil.{name}(text) RETURNS {result} LANGUAGE plpgsql AS $$ BEGIN RAISE 'sprung'; END $$"
+        )
+    run_sql("SET LOCAL search_path = evil, public, pg_catalog")
+    after = found()
+    report = sync("default")
+    run_sql("SET LOCAL search_path = public")
+
+    assert after == before
+    assert report is not None
+    assert (report.changed, report.failed) == ([], [])

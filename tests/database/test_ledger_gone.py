@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from io import StringIO
 
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 
 from pgcleanup.triggers import inspect, sync
 from tests.support import Scratch, recorded
@@ -65,7 +68,7 @@ def test_migrate_says_that_the_ledger_is_gone(scratch: Scratch) -> None:
 
     done = scratch.manage("migrate", "--skip-checks")
 
-    assert 'pgcleanup: database "default" has lost its ledger' in done.stderr
+    assert 'pgcleanup: database "default" is said to be migrated, but lacks its ledger' in done.stderr
 
 
 def test_migrate_says_nothing_of_it_where_the_app_was_never_migrated(empty_scratch: Scratch) -> None:
@@ -98,3 +101,51 @@ def test_names_are_recorded_in_a_ledger_that_was_made_anew(scratch: Scratch, wri
         writer.execute(statement)
 
     assert len(recorded("scratch")) == 4
+
+
+TABLES = ["pending_file_deletion", "settled_file_deletion", "file_deletion_stamp", "file_deletion_control"]
+OURS = """
+SELECT tgname::text FROM pg_trigger WHERE tgname LIKE 'pgcleanup%'
+UNION ALL SELECT proname FROM pg_proc WHERE proname LIKE '%pgcleanup%'
+"""
+REMAINS = (
+    f"{OURS} UNION ALL SELECT relname FROM pg_class WHERE relname ~ '^(pending_file_|settled_file_|file_deletion_)'"
+)
+
+
+@pytest.mark.parametrize("lost", [*TABLES, ", ".join([*TABLES, "file_deletion_column"])])
+def test_migrate_zero_leaves_nothing_behind_where_somebody_dropped(lost: str, scratch: Scratch) -> None:
+    scratch.sql(f"DROP TABLE {lost}")
+
+    call_command("migrate", "pgcleanup", "zero", database="scratch", verbosity=0, skip_checks=True)
+
+    assert scratch.sql(REMAINS) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["--discard-pending"]], ids=["", "discard"])
+def test_uninstall_takes_the_triggers_out_without_a_ledger(arguments: list[str], scratch: Scratch) -> None:
+    scratch.sql("DROP TABLE pending_file_deletion, file_deletion_column")
+
+    call_command("pgcleanup", "uninstall", *arguments, database="scratch", verbosity=0)
+
+    assert scratch.sql(OURS) == []
+
+
+def test_what_is_said_of_a_lost_ledger_makes_it_anew_and_keeps_the_history(scratch: Scratch) -> None:
+    scratch.sql(LET_GO[0] + ";" + LET_GO[2] + "; DROP TABLE pending_file_deletion")
+    scratch.sql(
+        "INSERT INTO settled_file_deletion (id, source, name, operation, transaction_id, db_user,"
+        " application_name, attempts, outcome) VALUES (1, 's', 'n', 'DELETE', 1, 'u', 'a', 1, 'deleted')"
+    )
+    out = StringIO()
+    with pytest.raises(CommandError):
+        call_command("pgcleanup", "status", database="scratch", stdout=out)
+    commands = re.findall(r"manage.py migrate ([^,.\n]+)", out.getvalue())
+    assert len(commands) == 2
+
+    for command in commands:
+        call_command("migrate", *command.split(), verbosity=0, skip_checks=True)
+
+    scratch.sql(";".join([LET_GO[0], LET_GO[2]]))
+    assert recorded("scratch") == [("project.document.file", "b.txt", "DELETE")]
+    assert scratch.sql("SELECT name FROM settled_file_deletion") == [("n",)]

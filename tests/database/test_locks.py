@@ -88,14 +88,18 @@ class TestModes:
         assert {mode for _, mode in taken} == {"AccessExclusiveLock"}
 
     @pytest.mark.parametrize(
-        "write",
-        ["UPDATE project_document SET file = 'b.txt'", "DELETE FROM project_document"],
-        ids=["UPDATE", "DELETE"],
+        ("write", "own"),
+        [
+            ("UPDATE project_page SET scan = 'b.png'", {"RowExclusiveLock"}),
+            ("DELETE FROM project_page", {"RowExclusiveLock"}),
+            ("TRUNCATE project_page", {"AccessExclusiveLock", "ShareLock"}),
+        ],
+        ids=["UPDATE", "DELETE", "TRUNCATE"],
     )
-    def test_recording_locks_nothing_that_the_write_does_not_lock(self, write: str) -> None:
-        run_sql("INSERT INTO project_document (title, file) VALUES ('', 'a.txt')")
+    def test_recording_locks_nothing_that_the_write_does_not_lock(self, write: str, own: set[str]) -> None:
+        run_sql("INSERT INTO project_page (book, number, scan) VALUES ('b', 1, 'a.png')")
 
-        assert locks_of(lambda: run_sql(write)) <= {("project_document", "RowExclusiveLock")}
+        assert locks_of(lambda: run_sql(write)) <= {("project_page", lock) for lock in own}
 
 
 class TestWaiting:

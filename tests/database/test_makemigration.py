@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from pytest_django import Settings
 
 from pgcleanup import templates
-from pgcleanup.triggers import inspect
+from pgcleanup.triggers import inspect, uninstall
 from tests.database.apps import MODELS, App
 from tests.database.conftest import scratch_from
 from tests.support import Scratch, recorded
@@ -131,7 +132,7 @@ class TestAll:
     def test_it_needs_nothing_of_pgcleanup_to_run(self, written: Path) -> None:
         imports = [line for line in written.read_text().splitlines() if line.startswith(("import ", "from "))]
 
-        assert imports == ["from django.db import migrations"]
+        assert imports == ["from django.db import OperationalError, migrations, transaction"]
 
     def test_it_does_nothing_in_another_database(self, live: App, scratch: Scratch, written: Path) -> None:
         out = StringIO()
@@ -140,6 +141,66 @@ class TestAll:
         call_command("sqlmigrate", "shop", f"0002_{ALL}", database="default", stdout=out)
 
         assert "CREATE" not in out.getvalue()
+
+    def test_what_the_database_does_not_have_is_skipped(self, live: App, scratch: Scratch, written: Path) -> None:
+        uninstall("scratch", discard_pending=True)
+        scratch.sql('DROP TABLE thirdparty_brochure; DROP TABLE "legacy 100%s"')
+
+        live.migrate()
+
+        made = [row[1] for row in scratch.sql(OBJECTS)]
+        assert "pgcleanup_row" in made
+        assert not [name for name in made if "brochure" in name or "legacy_100" in name]
+        live.migrate("0001_initial")
+        assert scratch.sql(OBJECTS) == []
+
+    def test_database_without_a_ledger_gets_no_triggers(self, live: App, scratch: Scratch, written: Path) -> None:
+        uninstall("scratch", discard_pending=True)
+        scratch.sql("DROP TABLE pending_file_deletion")
+
+        live.migrate()
+
+        assert scratch.sql(OBJECTS) == []
+
+    def test_busy_table_is_waited_for_no_longer_than_the_lock_timeout_and_then_made_up_for(
+        self, live: App, scratch: Scratch, written: Path
+    ) -> None:
+        written.write_text(written.read_text().replace('"2000ms"', '"20ms"'))
+        uninstall("scratch", discard_pending=True)
+        with scratch.session(autocommit=False) as writer:
+            writer.execute("LOCK TABLE thirdparty_brochure IN ROW EXCLUSIVE MODE")
+
+            with pytest.raises(OperationalError, match=r'(?s)"public"."thirdparty_brochure" is busy.*migrate again'):
+                live.migrate()
+
+        # Each table by itself: those before it are made, and locked no more.
+        assert "shop_offer" in {at for at, _, _ in scratch.sql(OBJECTS)}
+        live.migrate()
+        assert "thirdparty_brochure" in {at for at, _, _ in scratch.sql(OBJECTS)}
+
+    def test_role_that_the_database_does_not_have_is_skipped(self, live: App, scratch: Scratch) -> None:
+        live.migrate()
+        role = f"owner of {scratch.url.rpartition('/')[2]}"
+        scratch.sql(
+            f'CREATE ROLE "{role}"; GRANT CREATE, USAGE ON SCHEMA public TO "{role}"; DROP TABLE shop_offer;'
+            "CREATE TABLE shop_offer (id int, file text, other text) PARTITION BY LIST (id);"
+            "CREATE TABLE shop_a PARTITION OF shop_offer DEFAULT;"
+            f'ALTER TABLE shop_offer OWNER TO "{role}"'
+        )
+        granted = "SELECT has_function_privilege(%s, p.oid, 'EXECUTE') FROM pg_proc p WHERE proname ~ 'row_shop_offer'"
+        try:
+            make()
+            path = live.folder / "migrations" / f"0002_{ALL}.py"
+            live.migrate()
+            found = scratch.sql(granted, [role])
+            live.migrate("0001_initial")
+            path.write_text(path.read_text().replace(role, "nobody here"))
+
+            live.migrate()
+        finally:
+            scratch.sql(f'DROP TABLE IF EXISTS shop_offer; DROP OWNED BY "{role}"; DROP ROLE "{role}"')
+
+        assert found == [(True,)]
 
     def test_database_that_has_its_triggers_already_takes_it_all_the_same(
         self, live: App, scratch: Scratch, written: Path

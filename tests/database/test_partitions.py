@@ -274,6 +274,23 @@ class TestInherits:
     def test_second_sync_changes_nothing(self, inherited: None) -> None:
         assert changed(sync("default")) == []
 
+    @pytest.mark.parametrize("statement", ["UPDATE {} SET file = 'x.pdf'", "DELETE FROM {}", "TRUNCATE {}"])
+    def test_write_to_a_child_that_was_made_since_is_recorded_after_the_next_sync(
+        self, inherited: None, statement: str
+    ) -> None:
+        run_sql("CREATE TABLE late () INHERITS (thirdparty_brochure)")
+        run_sql("INSERT INTO late (id, file) VALUES (201, 'early.pdf')")
+        run_sql(statement.format("late"))
+        unseen = entries()
+        sync("default")
+        run_sql("DELETE FROM late; DELETE FROM pending_file_deletion")
+        run_sql("INSERT INTO late (id, file) VALUES (202, 'late.pdf')")
+
+        run_sql(statement.format("late"))
+
+        assert unseen == []
+        assert entries() == [("late.pdf", "202")]
+
     def test_child_that_left_loses_the_triggers(self, inherited: None) -> None:
         run_sql("ALTER TABLE special NO INHERIT thirdparty_brochure")
 

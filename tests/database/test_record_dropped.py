@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -23,7 +24,7 @@ from pgcleanup.triggers.drops import end_watch, watch_drops
 from tests.database.apps import MODELS, NAMES, App
 from tests.database.conftest import scratch_from
 from tests.drain.support import put
-from tests.support import Scratch, history, ledger, recorded
+from tests.support import Scratch, history, ledger, recorded, until
 
 WITHOUT_FILE = MODELS.replace('    file = models.FileField(upload_to="offers")\n', "")
 REMOVE_FILE = 'migrations.RemoveField("Offer", "file"),'
@@ -71,6 +72,29 @@ class TestRecorded:
         assert {(entry.source, entry.name, entry.object_pk) for entry in entries} == {
             ("shop.offer.file", name, keys[name]) for name in FILES
         }
+
+    def test_drop_that_waits_for_a_writer_lets_it_go_on_and_records_what_it_wrote(
+        self, live: App, scratch: Scratch
+    ) -> None:
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+
+        def migrate() -> None:
+            live.migrate()
+            connections["scratch"].close()
+
+        waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'shop_offer'::regclass AND NOT granted)"
+        with scratch.session(autocommit=False) as writer, ThreadPoolExecutor() as pool:
+            writer.execute("UPDATE shop_offer SET file = 'early.pdf' WHERE file = 'before.pdf'")
+            migrating = pool.submit(migrate)
+            until(lambda: scratch.sql(waits) == [(True,)])
+            writer.execute("UPDATE shop_offer SET file = 'late.pdf' WHERE file = 'early.pdf'")
+            # Whoever holds a weaker lock by now waits for the writer, which would wait for it.
+            writer.execute("LOCK TABLE shop_offer IN ACCESS EXCLUSIVE MODE")
+            writer.commit()
+            migrating.result()
+
+        assert "late.pdf" in dropped()
 
     def test_deleted_model_has_the_names_of_all_its_fields_recorded(self, live: App, scratch: Scratch) -> None:
         live.models("")

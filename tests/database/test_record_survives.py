@@ -257,6 +257,44 @@ def test_write_goes_on_with_a_warning_when_the_functions_owner_may_not_write_the
     assert entries() == []
 
 
+DAMAGE = {
+    "lacks a column": "ALTER TABLE pending_file_deletion DROP context",
+    "has a column of another type": "ALTER TABLE pending_file_deletion ALTER transaction_id TYPE boolean USING true",
+    "makes no numbers": "ALTER TABLE pending_file_deletion ALTER id DROP IDENTITY",
+    "has a column that nobody fills": "ALTER TABLE pending_file_deletion ADD mine int NOT NULL",
+    "is a view": (
+        "ALTER TABLE pending_file_deletion RENAME TO elsewhere;"
+        " CREATE VIEW pending_file_deletion AS SELECT DISTINCT * FROM elsewhere"
+    ),
+    "is under row level security": (
+        "ALTER TABLE pending_file_deletion ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+    ),
+    "is in a schema that the functions' owner may not use": (
+        "REVOKE USAGE ON SCHEMA public FROM PUBLIC; REVOKE USAGE ON SCHEMA public FROM {owner}"
+    ),
+    "refuses by a trigger": (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;"
+        "CREATE TRIGGER refuse BEFORE INSERT ON pending_file_deletion FOR EACH ROW EXECUTE FUNCTION refuse()"
+    ),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_write_goes_on_with_a_warning_where_the_ledger(
+    damage: str, write: str, notices: list[str], plain_owner: str
+) -> None:
+    run_sql(f'ALTER TABLE pending_file_deletion OWNER TO "{plain_owner}"')
+    run_sql(f'GRANT SELECT ON project_document TO "{plain_owner}"')
+    run_sql("INSERT INTO project_document (id, title, file, thumb) VALUES (7, '', 'a.txt', 'a.png')")
+    run_sql(damage.replace("{owner}", f'"{plain_owner}"'))
+
+    run_sql(write)
+
+    assert run_sql("SELECT count(*) FROM project_document WHERE file = 'a.txt'") == [(0,)]
+    assert [said for said in notices if said.startswith("WARNING: pgcleanup: ") and "not recorded" in said]
+
+
 @pytest.mark.parametrize("write", [WRITES["UPDATE"], WRITES["DELETE"]], ids=["UPDATE", "DELETE"])
 def test_functions_owner_needs_no_more_than_to_insert_into_the_ledger(write: str, warm: None, plain_owner: str) -> None:
     run_sql(f'GRANT INSERT ON pending_file_deletion TO "{plain_owner}"')

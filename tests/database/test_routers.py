@@ -81,8 +81,8 @@ class TestForbidden:
 
         assert (
             'pgcleanup: database "scratch" is said to be migrated, but lacks its ledger, the table '
-            "pending_file_deletion: its files are NOT recorded. Was it a database router? Run: manage.py migrate "
-            "pgcleanup zero --fake --database scratch, then: manage.py migrate pgcleanup --database scratch\n"
+            "pending_file_deletion: its files are NOT recorded. Run: manage.py migrate pgcleanup 0003 --database "
+            "scratch, then: manage.py migrate pgcleanup --database scratch\n"
         ) in capsys.readouterr().err
 
     def test_what_it_says_makes_the_ledger_and_the_triggers(
@@ -92,7 +92,7 @@ class TestForbidden:
         migrate("scratch")
         settings.DATABASE_ROUTERS = []
 
-        call_command("migrate", "pgcleanup", "zero", database="scratch", fake=True, verbosity=0)
+        call_command("migrate", "pgcleanup", "0003", database="scratch", verbosity=0)
         capsys.readouterr()
         call_command("migrate", "pgcleanup", database="scratch", verbosity=0)
 

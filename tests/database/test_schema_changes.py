@@ -326,6 +326,117 @@ def test_own_migrations_can_be_switched_off(empty_scratch: Scratch) -> None:
     assert recorded("scratch") == [("thirdparty.brochure.file", "a.pdf", "DELETE")]
 
 
+TAKEN_OVER = {
+    "another field": (
+        'migrations.RenameField("Offer", "file", "scan"),\n'
+        'migrations.AddField("Offer", "file", models.FileField(default="")),',
+        MODELS + '    scan = models.FileField(default="")\n',
+        {"pending.pdf": "shop.offer.scan", "other-later.pdf": "shop.offer.other"},
+    ),
+    "the field that it swapped with": (
+        'migrations.RenameField("Offer", "file", "scan"),\n'
+        'migrations.RenameField("Offer", "other", "file"),\n'
+        'migrations.RenameField("Offer", "scan", "other"),',
+        MODELS,
+        {"pending.pdf": "shop.offer.other", "other-later.pdf": "shop.offer.file"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("operations", "models", "expected"), TAKEN_OVER.values(), ids=TAKEN_OVER)
+def test_entries_follow_a_field_whose_name_was_taken_over_by(
+    operations: str, models: str, expected: dict[str, str], live: App, scratch: Scratch
+) -> None:
+    scratch.sql("UPDATE shop_offer SET other = '' WHERE file = 'later.pdf'")
+    live.models(models)
+    live.migration("0002_change", operations)
+
+    live.migrate()
+
+    assert {name: source for source, name, _ in recorded("scratch")} == expected
+
+
+NEW = {
+    "AddField": ('migrations.AddField("Offer", "third", models.FileField(default="")),', ["shop.offer.third"]),
+    "CreateModel": (
+        'migrations.CreateModel("Bid", [("id", models.BigAutoField(primary_key=True)), ("scan", models.FileField())]),',
+        ["shop.bid.scan"],
+    ),
+    "AlterField of a text field": (
+        'migrations.AddField("Offer", "third", models.TextField(default="")),\n'
+        'migrations.AlterField("Offer", "third", models.FileField(default="")),',
+        ["shop.offer.third"],
+    ),
+    "AddField and RenameField": (
+        'migrations.AddField("Offer", "third", models.FileField(default="")),\n'
+        'migrations.RenameField("Offer", "third", "fourth"),',
+        ["shop.offer.third"],
+    ),
+    "RenameField": ('migrations.RenameField("Offer", "file", "scan"),', []),
+    "AddField of a text field": ('migrations.AddField("Offer", "third", models.TextField(default="")),', []),
+}
+NOTED = "SELECT source, attnum > 0 FROM file_deletion_column WHERE source LIKE 'shop.%' ORDER BY source"
+FAILS = 'migrations.RunSQL("SELECT 1/0"),'
+
+
+@pytest.mark.parametrize(("operations", "new"), NEW.values(), ids=NEW)
+def test_new_file_column_is_noted_in_the_transaction_that_makes_it(
+    operations: str, new: list[str], live: App, scratch: Scratch
+) -> None:
+    live.migration("0002_change", operations)
+    live.migration("0003_fails", FAILS)
+
+    with pytest.raises(Exception, match="division by zero"):
+        live.migrate()
+
+    assert scratch.sql(NOTED) == [(source, True) for source in sorted(["shop.offer.file", "shop.offer.other", *new])]
+
+
+def test_field_that_moves_to_another_storage_is_noted_in_that_transaction(live: App, scratch: Scratch) -> None:
+    key = "SELECT storage_key FROM file_deletion_column WHERE source = 'shop.offer.file'"
+    before = scratch.sql(key)
+    live.migration(
+        "0002_change",
+        'migrations.AlterField("Offer", "file", models.FileField(storage=archive_storage)),',
+        before="from tests.project.models import archive_storage",
+    )
+    live.migration("0003_fails", FAILS)
+
+    with pytest.raises(Exception, match="division by zero"):
+        live.migrate()
+
+    assert scratch.sql(key) == scratch.sql(key.replace("shop.offer.file", "project.archive.file"))
+    assert scratch.sql(key) != before
+
+
+def test_new_field_that_takes_the_name_of_a_dropped_one_is_noted(live: App, scratch: Scratch) -> None:
+    live.models(MODELS.replace("file =", "scan ="))
+    live.migration(
+        "0002_change",
+        'migrations.RemoveField("Offer", "file"),\nmigrations.AddField("Offer", "scan", models.FileField(default="")),',
+    )
+    live.migrate()
+    live.migration("0003_again", 'migrations.AddField("Offer", "file", models.FileField(default="")),')
+    live.migration("0004_fails", FAILS)
+
+    with pytest.raises(Exception, match="division by zero"):
+        live.migrate()
+
+    assert ("shop.offer.file", True) in scratch.sql(NOTED)
+
+
+def test_migration_whose_new_column_cannot_be_noted_goes_on(
+    live: App, scratch: Scratch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scratch.sql("ALTER TABLE file_deletion_column RENAME storage_key TO oops")
+    live.migration("0002_change", NEW["AddField"][0])
+
+    live.migrate()
+
+    assert scratch.sql("SELECT count(third) FROM shop_offer") == [(5,)]
+    assert "pgcleanup: the new file column shop.offer.third could not be noted: " in capsys.readouterr().err
+
+
 def test_failing_migration_leaves_everything_as_it_was(live: App, scratch: Scratch) -> None:
     live.migration(
         "0002_change",

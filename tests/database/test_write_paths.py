@@ -13,7 +13,7 @@ from django.test.utils import isolate_apps
 from pgcleanup.triggers import sync
 from tests.database.roles import logged_in, make_clerk, make_plain_owner
 from tests.project.models import Document, NamedFile, Page
-from tests.support import ledger, recorded, recorded_names, run_sql, server_version
+from tests.support import Scratch, ledger, recorded, recorded_names, run_sql, server_version
 
 pytestmark = pytest.mark.django_db
 
@@ -291,16 +291,21 @@ class TestColumns:
 
         assert recorded() == [(FILE, "a.txt", "UPDATE"), (FILE, "b.txt", "DELETE")]
 
-    def test_file_column_that_the_database_computes_is_recorded_when_its_source_changes(self, documents: None) -> None:
+    @pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
+    def test_file_column_that_the_database_computes_and_stores_is_recorded(self, kind: str, documents: None) -> None:
+        if kind == "VIRTUAL":
+            needs(18, "virtual generated columns")
         run_sql(
             "ALTER TABLE project_document DROP thumb;"
-            "ALTER TABLE project_document ADD thumb varchar(100) GENERATED ALWAYS AS (file || '.png') STORED"
+            f"ALTER TABLE project_document ADD thumb varchar(100) GENERATED ALWAYS AS (file || '.png') {kind}"
         )
         sync("default")
 
-        run_sql("UPDATE project_document SET file = 'c.txt' WHERE id = 1")
+        run_sql("UPDATE project_document SET file = 'c.txt' WHERE id = 1; DELETE FROM project_document WHERE id = 2")
 
-        assert recorded_names() == ["a.txt", "a.txt.png"]
+        # PostgreSQL shows triggers no value of a virtual column.
+        computed = ["a.txt.png", "b.txt.png"] if kind == "STORED" else []
+        assert recorded_names() == sorted(["a.txt", "b.txt", *computed])
 
     @pytest.mark.parametrize(
         "make",
@@ -438,3 +443,16 @@ class TestImpossible:
         run_sql("DROP TABLE project_document CASCADE")
 
         assert recorded_names() == ["a.txt", "b.txt"]
+
+    def test_truncate_under_an_older_snapshot_misses_what_was_committed_since(self, scratch: Scratch) -> None:
+        insert = "INSERT INTO project_page (book, number, scan) VALUES ('b', {0}, '{0}.png')"
+        with scratch.session(autocommit=False) as truncating:
+            truncating.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            truncating.execute(insert.format(1))
+            scratch.sql(insert.format(2))
+
+            truncating.execute("TRUNCATE project_page")
+            truncating.commit()
+
+        assert recorded_names("scratch") == ["1.png"]
+        assert scratch.sql("SELECT count(*) FROM project_page") == [(0,)]

@@ -12,8 +12,9 @@ import pytest
 from pytest_django import Settings
 
 from pgcleanup.triggers import inspect, sync
-from tests.database.roles import logged_in, make_clerk, make_role
-from tests.database.test_partitions import LEAVES, MAKE_ROOM, ROOT, ROWS, entries, triggers_of
+from tests.database.apps import App
+from tests.database.roles import logged_in, make_clerk, make_role, refused
+from tests.database.test_partitions import LEAVES, MAKE_ROOM, ROOT, ROWS, SOURCE, entries, triggers_of
 from tests.support import Scratch, recorded, run_sql, server_version
 
 MIDDLE = (
@@ -91,6 +92,127 @@ class TestRows:
         run_sql("DELETE FROM parent")
 
         assert entries() == [("high.pdf", "101")]
+
+
+class TestTruncate:
+    """A TRUNCATE fires the trigger of every table that it reaches: each name is recorded by one of them."""
+
+    @pytest.mark.parametrize(
+        "tables",
+        [
+            "thirdparty_brochure",
+            "thirdparty_brochure, middle, leaf, late",
+            "middle, late, thirdparty_brochure",
+            "low, high, middle",
+        ],
+    )
+    def test_names_of_a_tree_with_a_leaf_that_was_added_since_are_recorded_once_by(
+        self, tables: str, partitioned: None
+    ) -> None:
+        run_sql(MIDDLE)
+        sync("default")
+        run_sql(
+            "CREATE TABLE late PARTITION OF middle FOR VALUES FROM (400) TO (500);"
+            "INSERT INTO thirdparty_brochure VALUES (301, 'leaf.pdf'), (401, 'late.pdf')"
+        )
+
+        run_sql(f"TRUNCATE {tables}")
+
+        assert entries() == [("high.pdf", "101"), ("late.pdf", "401"), ("leaf.pdf", "301"), ("low.pdf", "1")]
+
+    @pytest.mark.parametrize(
+        "tables", ["ONLY thirdparty_brochure", "thirdparty_brochure", "thirdparty_brochure, child"]
+    )
+    @pytest.mark.django_db
+    def test_names_of_an_inheritance_tree_are_recorded_once_by(self, tables: str) -> None:
+        run_sql("CREATE TABLE child () INHERITS (thirdparty_brochure)")
+        sync("default")
+        run_sql(
+            "CREATE TABLE late () INHERITS (child); INSERT INTO thirdparty_brochure (id, file) VALUES (1, 'own.pdf');"
+            "INSERT INTO child (id, file) VALUES (2, 'child.pdf'); INSERT INTO late (id, file) VALUES (3, 'late.pdf')"
+        )
+
+        run_sql(f"TRUNCATE {tables}")
+
+        below = [] if tables.startswith("ONLY") else [("child.pdf", "2"), ("late.pdf", "3")]
+        assert entries() == [*below, ("own.pdf", "1")]
+
+
+class TestModelOfItsOwn:
+    """A partition that has a model itself, with a file column that the root's model has not."""
+
+    @pytest.mark.parametrize("statement", [*WRITES.values(), "TRUNCATE thirdparty_brochure"])
+    def test_names_of_its_own_column_are_recorded_beside_those_of_the_root(
+        self, statement: str, shop: App, scratch: Scratch
+    ) -> None:
+        scratch.sql(MAKE_ROOM + ROOT + LEAVES + "ALTER TABLE thirdparty_brochure ADD scan varchar(100)")
+        shop.models(
+            """
+            class Low(models.Model):
+                file = models.FileField()
+                scan = models.FileField()
+
+                class Meta:
+                    managed = False
+                    db_table = "low"
+            """
+        )
+        report = sync("scratch")
+        assert report is not None
+        assert report.failed == []
+        scratch.sql("INSERT INTO thirdparty_brochure VALUES (1, 'a.pdf', 'scan.pdf'), (101, 'b.pdf', 'no-file')")
+
+        scratch.sql(statement.format("low").replace("file = 'x.pdf'", "file = 'x.pdf', scan = ''"))
+
+        found = {(source, name) for source, name, _ in recorded("scratch")}
+        low = {(SOURCE, "a.pdf"), ("shop.low.scan", "scan.pdf")}
+        assert found == (low if "low" in statement.format("low") else {*low, (SOURCE, "b.pdf")})
+        assert len(recorded("scratch")) == len(found)
+        again = sync("scratch")
+        assert again is not None
+        assert again.changed == []
+
+    def test_column_that_was_renamed_a_moment_ago_is_found_in_the_root(self, shop: App, scratch: Scratch) -> None:
+        scratch.sql(MAKE_ROOM + ROOT + LEAVES + "ALTER TABLE thirdparty_brochure ADD note text, ADD scan varchar(100)")
+        shop.models(
+            """
+            class High(models.Model):
+                scan = models.FileField()
+
+                class Meta:
+                    managed = False
+                    db_table = "high"
+            """
+        )
+        sync("scratch")
+        scratch.sql("INSERT INTO thirdparty_brochure VALUES (101, 'b.pdf', 'a note', 'scan.pdf')")
+        scratch.sql("ALTER TABLE thirdparty_brochure RENAME scan TO paper")
+
+        scratch.sql("DELETE FROM high")
+
+        assert {(source, name) for source, name, _ in recorded("scratch")} == {
+            (SOURCE, "b.pdf"),
+            ("shop.high.scan", "scan.pdf"),
+        }
+
+    def test_partitioned_partition_may_have_a_model_too(self, shop: App, scratch: Scratch) -> None:
+        scratch.sql(MAKE_ROOM + ROOT + MIDDLE + "ALTER TABLE thirdparty_brochure ADD scan varchar(100)")
+        shop.models(
+            """
+            class Middle(models.Model):
+                scan = models.FileField()
+
+                class Meta:
+                    managed = False
+                    db_table = "middle"
+            """
+        )
+        sync("scratch")
+        scratch.sql("INSERT INTO leaf VALUES (301, 'a.pdf', 'scan.pdf')")
+
+        scratch.sql("DELETE FROM thirdparty_brochure")
+
+        assert {name for _, name, _ in recorded("scratch")} == {"a.pdf", "scan.pdf"}
 
 
 class TestNoGap:
@@ -189,6 +311,29 @@ class TestOwners:
             run_sql("INSERT INTO more VALUES (401, 'm.pdf'); DELETE FROM more")
 
         assert entries() == [("m.pdf", "401")]
+
+    def test_new_owner_of_the_root_can_add_partitions_after_a_grant_that_the_next_sync_keeps(self) -> None:
+        clerk = make_clerk()
+        add = "CREATE TABLE more PARTITION OF thirdparty_brochure FOR VALUES FROM (600) TO (700)"
+        run_sql(f"ALTER TABLE thirdparty_brochure OWNER TO {clerk}")
+        with logged_in(clerk):
+            before = refused(add)
+
+        # As docs/coverage.md has it.
+        [(grant,)] = run_sql(
+            "SELECT format('GRANT EXECUTE ON FUNCTION %s TO %s', tgfoid::regprocedure, relowner::regrole)"
+            "  FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid"
+            " WHERE c.oid = 'thirdparty_brochure'::regclass AND starts_with(tgname, 'pgcleanup_row_')"
+        )
+        run_sql(grant)
+
+        assert before.startswith("permission denied for function")
+        with logged_in(clerk):
+            run_sql(add)
+        rights = "SELECT proacl::text FROM pg_proc WHERE proname LIKE 'pgcleanup_row_thirdparty%'"
+        granted = run_sql(rights)
+        sync("default")
+        assert run_sql(rights) == granted
 
     def test_owner_of_a_partition_no_more_has_no_rights_on_the_function(self) -> None:
         clerk = make_clerk()

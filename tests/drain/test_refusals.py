@@ -37,7 +37,7 @@ def test_sqlite_is_refused(alias, tmp_path):
 def test_database_without_a_ledger_is_refused(alias):
     alias("empty", NAME="postgres")
 
-    with pytest.raises(DrainRefused, match=r'"empty" has no ledger.*manage.py migrate --database empty'):
+    with pytest.raises(DrainRefused, match=r'"empty" has no ledger.*manage.py migrate pgcleanup --database empty'):
         drain(using="empty")
 
 

@@ -265,6 +265,20 @@ STEPS = (
         "disagreements(context.columns, answer.known, key)",
         _drain("places.py::test_storage_is_left_alone_while_a_column_is_not_where_this_process_looks"),
     ),
+    _step(
+        "column table comparison, columns of a migration that has just committed",
+        "triggers/drops.py",
+        "note_new(self.connection.alias, field)",
+        "pass",
+        "tests/database/test_schema_changes.py::test_new_field_that_takes_the_name_of_a_dropped_one_is_noted",
+    ),
+    _step(
+        "entries of a label that is another column's now",
+        "triggers/coverage.py",
+        "elsewhere = source in now and _is_another_column(place, now[source])",
+        "elsewhere = False",
+        "tests/database/test_coverage.py::test_entries_of_a_name_that_is_another_columns_now_follow",
+    ),
     # Claiming
     _step(
         "claim only what is clear",

@@ -10,7 +10,7 @@ from pytest_django import Settings
 from pgcleanup.apps import CleanupSelectedConfig
 from pgcleanup.columns import FileColumn, default_names, file_fields, find_file_columns, ignored_sources, label_problems
 from pgcleanup.storage_keys import storage_key
-from tests.project.models import Document, DocumentTwin, Restaurant
+from tests.project.models import Article, Document, DocumentTwin, Restaurant
 
 
 def columns() -> dict[str, FileColumn]:
@@ -152,6 +152,21 @@ class TestChoice:
         assert (found.storage_key, found.recorded, found.column) == (None, False, "picture")
         assert found not in find_file_columns("default").stored
         assert found in find_file_columns("default").naming("any key")
+
+    def test_generated_file_column_counts_and_is_not_recorded(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        computed = models.GeneratedField(expression=models.F("title"), output_field=models.FileField(), db_persist=True)
+        computed.set_attributes_from_name("preview")
+        computed.model = Article
+        monkeypatch.setattr(Article._meta, "local_concrete_fields", [computed])
+
+        found = columns()["project.article.preview"]
+        assert (found.storage_key, found.recorded, found.column) == (None, False, "preview")
+        assert default_names([found]) == set()
+
+        settings.PGCLEANUP_IGNORE_REFERENCES = ["project.Article"]
+        assert "project.article.preview" not in columns()
 
     def test_model_that_a_router_keeps_out_counts_but_is_not_recorded(self, settings: Settings) -> None:
         settings.DATABASE_ROUTERS = [f"{__name__}.Router"]

@@ -12,7 +12,7 @@ from django.db import connections
 from pgcleanup.ledger import control
 from pgcleanup.management.output.base import FAILED, WRONG_USAGE, DeletionCommand
 from pgcleanup.status import Coverage, coverage_of
-from pgcleanup.triggers import Inspection, inspect
+from pgcleanup.triggers import Inspection, how_to_make_tables, inspect
 
 
 class Subcommand(ABC):
@@ -52,7 +52,7 @@ class Subcommand(ABC):
         if connection.vendor != "postgresql":
             reason = f'database "{using}" is {connection.display_name}; pgcleanup works on PostgreSQL only'
         else:
-            reason = f'database "{using}" has no ledger. Run: manage.py migrate pgcleanup --database {using}'
+            reason = f'database "{using}" has no ledger. {how_to_make_tables(using)}'
         raise CommandError(reason, returncode=FAILED)
 
     def require_control(self, using: str) -> None:
@@ -60,8 +60,7 @@ class Subcommand(ABC):
         self.inspection(using)
         if not control.exists(using):
             raise CommandError(
-                f'database "{using}" lacks the table file_deletion_control. '
-                f"Run: manage.py migrate pgcleanup --database {using}",
+                f'database "{using}" lacks the table file_deletion_control. {how_to_make_tables(using)}',
                 returncode=FAILED,
             )
 

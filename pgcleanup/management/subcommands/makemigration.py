@@ -47,7 +47,7 @@ class MakeMigration(Subcommand):
             raise CommandError(f"--name {name!r} is no Python identifier", returncode=WRONG_USAGE)
         catalog = self.inspection(using).catalog
         found = statements(using, catalog, find_file_columns(using), everything=options["all"])
-        if not found.forwards:
+        if not found.steps:
             self.say(f'Nothing to write: the triggers of database "{using}" are as they should be. For all: --all')
             return
         loader = MigrationLoader(connections[using], ignore_no_migrations=True)
@@ -64,7 +64,7 @@ class MakeMigration(Subcommand):
             path.write_text(text, encoding="utf-8")
         except (OSError, ValueError) as error:
             raise CommandError(f"{file_name} cannot be written: {error}", returncode=FAILED) from error
-        self.say(f"{path}: {plural(len(found.forwards), 'statement')} written.")
+        self.say(f"{path}: {plural(found.count, 'statement')} written.")
         self.say(f"Read it, then run: manage.py migrate {label} --database {using}")
 
     def _require_applied(self, using: str, loader: MigrationLoader) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 
 from pgcleanup.exceptions import PendingEntries
 from pgcleanup.management.output.base import FAILED
@@ -30,7 +30,8 @@ class Uninstall(Subcommand):
         )
 
     def run(self, using: str, options: dict[str, Any]) -> None:
-        self.inspection(using)
+        if connections[using].vendor != "postgresql":
+            self.inspection(using)
         try:
             discarded = uninstall(using, discard_pending=options["discard_pending"])
         except PendingEntries as error:

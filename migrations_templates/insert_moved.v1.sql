@@ -1,0 +1,6 @@
+EXECUTE format($sql$
+    INSERT INTO %s (source, name, object_pk, operation, transaction_id, db_user, application_name, context, keep)
+    SELECT v.source, v.name, %s, 'DELETE', pg_current_xact_id()::text::bigint, session_user, current_setting('application_name'),
+           coalesce(nullif(current_setting('pgcleanup.context', true), ''), nullif(current_setting('pghistory.context_metadata', true), '')), coalesce(current_setting('pgcleanup.keep', true), '') = 'on'
+      FROM _old_rows o CROSS JOIN LATERAL (VALUES %s) AS v(source, name) WHERE v.name <> ''
+    $sql$, {ledger_name:l}, coalesce(_pk, 'NULL'), _list)
