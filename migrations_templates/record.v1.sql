@@ -1,19 +1,14 @@
 -- Whatever is wrong with the ledger, after a partial restore for example, the user's write goes on.
-    -- to_regclass() throws where the schema may not be used.
-    IF NOT coalesce(CASE WHEN has_schema_privilege(to_regnamespace({ledger_schema:l}), 'USAGE')
-                         THEN has_table_privilege(to_regclass({ledger_name:l}), 'INSERT') END, false) THEN
-        RAISE WARNING 'pgcleanup: no ledger to write to, old file names of % are not recorded', TG_RELID::regclass;
-        RETURN NULL;
-    END IF;
-    IF current_setting('pgcleanup.recording', true) = 'on' THEN
+    IF current_setting('pgcleanup.recording', true) = 'on' AND to_regclass({ledger_name:l}) IS NOT NULL THEN
         {insert:q};
     ELSE
-        -- The first entry of a transaction shows that the ledger takes them: nobody else can alter it from then on.
+        -- The first entry of a transaction shows that the ledger takes them: nobody else can alter it from then on,
+        -- and the transaction itself does no more than drop it.
         -- The others have no block of their own, each of which would spend a subtransaction id.
         BEGIN
             {insert:q};
         EXCEPTION WHEN OTHERS THEN
-            IF left(SQLSTATE, 2) IN ('40', '53', '55', '57', '58') THEN
+            IF left(SQLSTATE, 2) IN ('40', '53', '57', '58') OR SQLSTATE = '55P03' THEN
                 RAISE;                       -- what the user's write could meet itself
             END IF;
             RAISE WARNING 'pgcleanup: old file names of % are not recorded: %', TG_RELID::regclass, SQLERRM;

@@ -41,7 +41,7 @@ def moto() -> Iterator[MakeStorage]:
 @contextmanager
 def seaweedfs() -> Iterator[MakeStorage]:
     """Serve S3 by SeaweedFS."""
-    weed = shutil.which("weed", path=os.pathsep.join([*_programs(), os.environ["PATH"]]))
+    weed = shutil.which("weed", path=os.pathsep.join([*programs(), os.environ["PATH"]]))
     if weed is None:
         pytest.skip("needs SeaweedFS: make test-clouds")
     with tempfile.TemporaryDirectory(prefix="pgcleanup-weed-") as folder:
@@ -128,7 +128,7 @@ def _name() -> str:
     return f"bucket-{uuid.uuid4().hex}"
 
 
-def _programs() -> list[str]:
+def programs() -> list[str]:
     """Return where programs from PyPI lie that were installed into a folder of their own."""
     return [str(Path(path, "bin")) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
 
