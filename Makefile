@@ -15,7 +15,7 @@ RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast test-faults test-property test-mutation test-matrix test-browser test-queues test-clouds lint format templates demo demo-serve bench wheel clean
+.PHONY: help setup test test-fast test-faults test-property test-mutation test-matrix test-browser test-queues test-clouds lint format templates demo demo-serve bench bench-full wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -91,8 +91,16 @@ demo: $(STAMP) ## Show in the terminal what it does
 demo-serve: $(STAMP) ## The same, to look at in a browser
 	$(RUN) demo --serve
 
-bench: $(STAMP) ## Measure what it costs
-	$(RUN) benchmarks
+bench: $(STAMP) $(VENV)/bench/.ready ## Measure what it costs, in some minutes; ARGS="draining" measures a part
+	PYTHONPATH=$(abspath $(VENV)/bench) $(RUN) benchmarks $(ARGS)
+
+bench-full: $(STAMP) $(VENV)/bench/.ready ## The same with as much as the targets name, into docs/performance.md
+	PYTHONPATH=$(abspath $(VENV)/bench) $(RUN) benchmarks --full --write docs/performance.md $(ARGS)
+
+$(VENV)/bench/.ready: $(STAMP) benchmarks/requirements.txt
+	@echo "Installing what is measured beside it into $(VENV)/bench"
+	@$(PIP) install --no-deps --upgrade --target $(VENV)/bench -r benchmarks/requirements.txt
+	@touch $@
 
 wheel: $(STAMP) ## Build the wheel into dist/
 	$(RUN) build --wheel --no-isolation

@@ -1,41 +1,92 @@
-"""`make bench`: start a server, measure, print a table."""
+"""`make bench` and `make bench-full`: start a server, measure, print a table."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
-import sys
 import tempfile
+import time
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from tests.postgres import postgres
+from tests.launcher import OPTIONS, Server, own_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.figures import Figure, Measure, Size
+
+PARTS = (
+    "comparing",
+    "recording",
+    "syncing",
+    "draining",
+    "clouds",
+    "unindexed",
+    "backlogs",
+    "passing",
+    "on_commit",
+    "admin",
+)
+# As a server is run whose data matter, and not as one for tests. Its memory is that of a small machine.
+DURABLE = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "shared_buffers": "1GB",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "15min",
+}
 
 
 def main() -> None:
-    """Measure the parts named on the command line, or all."""
-    with postgres() as server, tempfile.TemporaryDirectory(prefix="pgcleanup-bench-") as media:
-        os.environ.update(
-            DATABASE_URL=server.url, PGCLEANUP_BENCH_MEDIA=media, DJANGO_SETTINGS_MODULE="benchmarks.settings"
-        )
+    """Measure the parts that are named on the command line, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--full", action="store_true", help="with as much as the targets name, for half an hour")
+    parser.add_argument("--write", metavar="FILE", help="put the table into this document, too")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    with _server() as server, tempfile.TemporaryDirectory(prefix="pgcleanup-bench-") as media:
+        os.environ |= {
+            "DATABASE_URL": server.url,
+            "PGCLEANUP_BENCH_MEDIA": media,
+            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+        }
         import django
 
         django.setup()
-        from django.core.management import call_command
+        from benchmarks import document, tasks
+        from benchmarks.figures import FULL, SHORT
 
-        from benchmarks import admin, draining, loading, on_commit, recording, syncing
+        tasks.migrate()
+        machine = f"{server.description}, Python {platform.python_version()}, {os.cpu_count()} cores"
+        print(machine)
+        figures = list(_measured(options.parts or PARTS, FULL if options.full else SHORT))
+        if options.write:
+            document.write(options.write, machine, figures)
 
-        call_command("migrate", run_syncdb=True, verbosity=0)
-        parts = {
-            "loading": loading,
-            "syncing": syncing,
-            "recording": recording,
-            "draining": draining,
-            "on_commit": on_commit,
-            "admin": admin,
-        }
-        print(f"{server.description}, Python {platform.python_version()}, {os.cpu_count()} cores")
-        for name in sys.argv[1:] or parts:
-            for what, target, result in parts[name].measure():
-                print(f"{what:<78} {target:>18} {result:>32}", flush=True)
+
+def _measured(parts: list[str], size: Size) -> Iterator[Figure]:
+    for part in parts:
+        began = time.monotonic()
+        measure: Measure = import_module(f"benchmarks.{part}").measure
+        for figure in measure(size):
+            print(f"{figure.what:<86} {figure.target:>14} {figure.result:>26}  {figure.verdict}", flush=True)
+            yield figure
+        print(f"  [{part}: {time.monotonic() - began:.0f} s]", flush=True)
+
+
+@contextmanager
+def _server() -> Iterator[Server]:
+    if url := os.environ.get("DATABASE_URL"):
+        yield Server(url, "{} at DATABASE_URL")
+        return
+    OPTIONS.update(DURABLE)
+    with own_postgres() as server:
+        yield server
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
 
 from django.contrib.auth.models import User
 from django.db import connection
@@ -11,10 +12,10 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
+from benchmarks.figures import Figure, Size
 from pgcleanup.models import PendingFileDeletion, SettledFileDeletion
 from pgcleanup.triggers import sync
 
-ENTRIES = 1_000_000
 REPEATS = 5
 
 STAMP = """
@@ -64,8 +65,8 @@ MIDDLEWARE = [
 ]
 
 
-def measure() -> list[tuple[str, str, str]]:
-    """Return (what, target, result) rows."""
+def measure(size: Size) -> Iterator[Figure]:
+    """Ask for the pages."""
     from django.contrib import admin
 
     admin.autodiscover()
@@ -75,11 +76,11 @@ def measure() -> list[tuple[str, str, str]]:
         cursor.execute("TRUNCATE pending_file_deletion, settled_file_deletion, file_deletion_stamp")
         cursor.execute(STAMP)
         for statement in (PENDING, SETTLED):
-            cursor.execute(statement, {"entries": ENTRIES})
+            cursor.execute(statement, {"entries": size.admin})
         cursor.execute("VACUUM ANALYZE pending_file_deletion")
         cursor.execute("VACUUM ANALYZE settled_file_deletion")
     pending, settled = (
-        model.objects.order_by("id")[ENTRIES // 2] for model in (PendingFileDeletion, SettledFileDeletion)
+        model.objects.order_by("id")[size.admin // 2] for model in (PendingFileDeletion, SettledFileDeletion)
     )
     deletions = "/admin/pgcleanup/"
     pages = {
@@ -102,15 +103,15 @@ def measure() -> list[tuple[str, str, str]]:
     with override_settings(**site):
         client = Client()
         client.force_login(User.objects.create_superuser("bench"))
-        rows = [
-            (f"admin with {ENTRIES:,} entries: {name}", "<= 1 s", _page(client, url)) for name, url in pages.items()
-        ]
+        for name, url in pages.items():
+            milliseconds, queries = _page(client, url)
+            what = f"admin with {size.admin:,} entries: {name}"
+            yield Figure(what, milliseconds, "{:,.0f} ms" + f", {queries} queries", at_most=1000)
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE pending_file_deletion, settled_file_deletion, file_deletion_stamp")
-    return rows
 
 
-def _page(client: Client, url: str) -> str:
+def _page(client: Client, url: str) -> tuple[float, int]:
     times = []
     for _ in range(REPEATS):
         began = time.perf_counter()
@@ -119,4 +120,4 @@ def _page(client: Client, url: str) -> str:
         times.append(time.perf_counter() - began)
         if status != 200:
             raise SystemExit(f"{url} answers {status}")
-    return f"{statistics.median(times) * 1000:,.0f} ms, {len(queries)} queries"
+    return statistics.median(times) * 1000, len(queries)

@@ -1,90 +1,66 @@
-"""A drain of many small files beside a bare os.remove loop over the same files, and the memory it takes."""
+"""A drain of many small files beside a bare os.remove loop over the same files; two drains; and the memory."""
 
 from __future__ import annotations
 
-import json
 import os
-import statistics
-import subprocess
-import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from statistics import median
 
-from django.conf import settings
-from django.db import connection
-
-FILES = 100_000
-REPEATS = 3
-PER_FOLDER = 1_000
-
-RECORD = """
-INSERT INTO pending_file_deletion
-       (source, name, object_pk, operation, transaction_id, db_user, application_name, keep)
-SELECT 'shop.item.file', 'small/' || i / %(per_folder)s || '/' || i || '.dat', i::text, 'DELETE',
-       pg_current_xact_id()::text::bigint, session_user, 'bench', false
-  FROM generate_series(0, %(files)s - 1) i
-"""
-# A process of its own, so that its peak is the drain's and nobody else's.
-DRAIN = """
-import django, json, resource, time
-django.setup()
-from pgcleanup.drain import drain
-began = time.perf_counter()
-report = drain()
-seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([seconds, peak, report.counts]))
-"""
+from benchmarks.figures import Figure, Size, ratio
+from benchmarks.files import empty_ledger, make_files, record, remove_files, vacuum
+from benchmarks.workers import workers
 
 
-def measure() -> list[tuple[str, str, str]]:
-    """Return (what, target, result) rows."""
-    loops, drains, memory = [], [], {}
-    for _ in range(REPEATS):
-        names = _make_files(FILES)
+def measure(size: Size) -> Iterator[Figure]:
+    """Compare."""
+    loops, ones, twos = [], [], []
+    for _ in range(size.repeats):
+        loops.append(remove_files(make_files("small", size.rows)))
+        ones.append(_drained(size.rows, drains=1))
+        twos.append(_drained(size.rows, drains=2))
+    yield Figure(f"drain of {size.rows:,} small files / a bare os.remove loop", ratio(ones, loops), at_most=3)
+    yield Figure("  files a second", size.rows / median(ones), "{:,.0f}")
+    yield Figure("  os.remove loop, files a second", size.rows / median(loops), "{:,.0f}")
+    cores = os.cpu_count()
+    yield Figure(f"two drains / one drain, files a second, {cores} cores", ratio(ones, twos), at_least=1.6)
+    few, many = 10_000, 10 * size.rows
+    memory = _peak(many) - _peak(few)
+    yield Figure(f"peak memory of a drain of {many:,} above one of {few:,}", memory, "{:,.1f} MB", at_most=20)
+
+
+def _drained(files: int, *, drains: int) -> float:
+    """Return how long so many drains take together."""
+    _ready(files)
+    with workers(drains) as made:
+        # A process that has drained once is what a service is; and what it imports is not of the drain.
+        for worker in made:
+            worker.do("drain", 1)
         began = time.perf_counter()
-        for name in names:
-            os.remove(name)
-        loops.append(time.perf_counter() - began)
-        _make_files(FILES)
-        seconds, memory[FILES] = _drain(FILES)
-        drains.append(seconds)
-    _make_files(FILES // 10)
-    _, memory[FILES // 10] = _drain(FILES // 10)
-    loop, drain = statistics.median(loops), statistics.median(drains)
-    return [
-        (f"os.remove loop over {FILES:,} small files", "-", f"{loop:.2f} s"),
-        ("drain of the same files", "-", f"{drain:.2f} s, {FILES / drain:,.0f} files a second"),
-        ("  drain / loop", "<= 6", f"{drain / loop:.1f}"),
-        (
-            f"peak memory of a drain of {FILES:,} above one of {FILES // 10:,}",
-            "about 0",
-            f"{(memory[FILES] - memory[FILES // 10]) / 1024:.1f} MB",
-        ),
-    ]
+        for worker in made:
+            worker.start("drain")
+        results = [worker.result() for worker in made]
+        seconds = time.perf_counter() - began
+    _expect(files - drains, [counts for _, _, counts in results])
+    return seconds
 
 
-def _make_files(count: int) -> list[str]:
-    names = []
-    for number in range(count):
-        folder = Path(settings.MEDIA_ROOT, "small", str(number // PER_FOLDER))
-        if number % PER_FOLDER == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-        names.append(f"{folder}/{number}.dat")
-        with open(names[-1], "wb") as file:
-            file.write(b"x" * 100)
-    # Else the disk is still writing them down while it is asked to forget them, now in the loop, now in the drain.
-    os.sync()
-    return names
+def _peak(files: int) -> float:
+    """Return the peak of the memory that a process takes which drains so many files, in MB."""
+    _ready(files)
+    with workers() as (worker,):
+        _, peak, counts = worker.do("drain")
+    _expect(files, [counts])
+    return float(peak)
 
 
-def _drain(files: int) -> tuple[float, int]:
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE pending_file_deletion, settled_file_deletion, file_deletion_stamp")
-        cursor.execute(RECORD, {"files": files, "per_folder": PER_FOLDER})
-        # As autovacuum would have it a minute after the deletions; a drain that starts at once pays it itself.
-        cursor.execute("VACUUM ANALYZE pending_file_deletion")
-    result = subprocess.run([sys.executable, "-c", DRAIN], check=True, capture_output=True, text=True)
-    seconds, peak, counts = json.loads(result.stdout)
-    if counts != {"deleted": files}:
-        raise SystemExit(f"the drain did something else: {counts}")
-    return seconds, peak
+def _ready(files: int) -> None:
+    make_files("small", files)
+    empty_ledger()
+    record("small", files)
+    vacuum()
+
+
+def _expect(files: int, counts: list[dict[str, int]]) -> None:
+    if {name for count in counts for name in count} != {"deleted"} or sum(c["deleted"] for c in counts) != files:
+        raise SystemExit(f"{files:,} files were to be deleted, and this is what became of them: {counts}")

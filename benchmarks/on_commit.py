@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ from django.http import HttpResponse
 from django.test import Client, override_settings
 from django.urls import path
 
+from benchmarks.figures import Figure, Size
 from benchmarks.shop.models import Item
 from pgcleanup.on_commit.listening import Listener
 
 CONCURRENT = (1, 5, 20)
-REQUESTS = 400
 VIEW_SECONDS = 0.02  # that a view takes besides
 TRANSACTIONS = 2_000
 REPEATS = 5
@@ -41,32 +42,24 @@ def replace_file(request: Any, number: int) -> HttpResponse:
 urlpatterns = [path("<int:number>", replace_file)]
 
 
-def measure() -> list[tuple[str, str, str]]:
-    """Return (what, target, result) rows."""
-    rows = []
+def measure(size: Size) -> Iterator[Figure]:
+    """Ask a site."""
     for concurrent in CONCURRENT:
-        at_once, in_the_end, seconds = _requests(concurrent, switched_on=True)
-        _, _, without = _requests(concurrent, switched_on=False)
-        rows += [
-            (f"{concurrent} requests at a time, ATOMIC_REQUESTS: files gone with the response", "-", f"{at_once:.0%}"),
-            ("  files gone when all requests are done, without a drain of the command", "-", f"{in_the_end:.0%}"),
-            (
-                "  median of a request, and with the setting off",
-                "-",
-                f"{seconds * 1000:.1f} ms, {without * 1000:.1f} ms",
-            ),
-        ]
+        at_once, in_the_end, seconds = _requests(size.requests, concurrent, switched_on=True)
+        _, _, without = _requests(size.requests, concurrent, switched_on=False)
+        what = f"DRAIN_ON_COMMIT, {concurrent} requests at a time, ATOMIC_REQUESTS"
+        yield Figure(f"{what}: files gone with the response", at_once, "{:.0%}")
+        yield Figure("  when all requests are done, without a drain of the command", in_the_end, "{:.0%}")
+        yield Figure("  a request takes", seconds * 1000, "{:.1f} ms")
+        yield Figure("  and with the setting off", without * 1000, "{:.1f} ms")
     on, off = _untouched(switched_on=True), _untouched(switched_on=False)
-    rows += [
-        ("transaction that touches no file, extra", "about 0", f"{(on - off) * 1e6:.1f} us of {off * 1e6:.0f} us"),
-        ("  of it by the execute wrapper, for a statement", "-", f"{_wrapper() * 1e9:.0f} ns"),
-    ]
-    return rows
+    yield Figure("  a transaction that touches no file, with the setting / without it", on / off)
+    yield Figure("  for a statement, in the execute wrapper", _wrapper() * 1e9, "{:.0f} ns")
 
 
-def _requests(concurrent: int, *, switched_on: bool) -> tuple[float, float, float]:
+def _requests(requests: int, concurrent: int, *, switched_on: bool) -> tuple[float, float, float]:
     """Return the shares of the files that were gone at once and in the end, and the median time of a request."""
-    files = _fill()
+    files = _fill(requests)
 
     def request(number: int) -> tuple[bool, float]:
         began = time.perf_counter()
@@ -91,11 +84,11 @@ def _requests(concurrent: int, *, switched_on: bool) -> tuple[float, float, floa
     )
 
 
-def _fill() -> dict[int, Path]:
+def _fill(requests: int) -> dict[int, Path]:
     folder = Path(settings.MEDIA_ROOT, "on_commit")
     folder.mkdir(exist_ok=True)
     files = {}
-    for item in Item.objects.bulk_create(Item(title="", file=f"on_commit/{n}", thumb="") for n in range(REQUESTS)):
+    for item in Item.objects.bulk_create(Item(title="", file=f"on_commit/{n}", thumb="") for n in range(requests)):
         files[item.pk] = Path(settings.MEDIA_ROOT, str(item.file))
         files[item.pk].write_bytes(b"x")
         os.utime(files[item.pk], (0, 0))

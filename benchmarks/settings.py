@@ -1,4 +1,4 @@
-"""Settings of the benchmark project; the server comes from the environment."""
+"""Settings of the benchmark project; the server, and what of it is installed, come from the environment."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import os
 from datetime import timedelta
 
 from tests.project import database_url
+
+# Which way of deleting files is installed beside the shop.
+APPS = {
+    "nothing": [],
+    "django-cleanup": ["django_cleanup.apps.CleanupConfig"],
+    "pgcleanup": ["pgtrigger", "pgcleanup"],
+}
 
 DATABASES = {"default": database_url.parse(os.environ["DATABASE_URL"])}
 MEDIA_ROOT = os.environ["PGCLEANUP_BENCH_MEDIA"]
@@ -16,8 +23,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
-    "pgtrigger",
-    "pgcleanup",
+    *APPS[os.environ.get("PGCLEANUP_BENCH_APPS", "pgcleanup")],
     "benchmarks.shop",
 ]
 MIGRATION_MODULES = dict.fromkeys(["admin", "auth", "contenttypes", "sessions"])

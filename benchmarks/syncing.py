@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
 
 from django.db import connection
 
+from benchmarks.figures import Figure, Size
 from pgcleanup.triggers import sync
 
 REPEATS = 30
 
 
-def measure() -> list[tuple[str, str, str]]:
-    """Return (what, target, result) rows."""
+def measure(size: Size) -> Iterator[Figure]:
+    """Time it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(DISTINCT tgrelid) FROM pg_trigger WHERE tgname LIKE 'pgcleanup\\_%'")
         tables = cursor.fetchone()[0]
@@ -25,10 +27,10 @@ def measure() -> list[tuple[str, str, str]]:
         if report is None or report.changed:
             raise SystemExit(f"the sync had something to do: {report}")
     busy = _beside_a_reader_and_a_writer()
-    return [
-        (f"sync with nothing to do, {tables} tables", "<= 10 ms", f"{statistics.median(times) * 1000:.1f} ms"),
-        ("  the same beside an open reader and an open writer", "waits for neither", f"{busy * 1000:.1f} ms"),
-    ]
+    what = f"sync with nothing to do, {tables} tables"
+    yield Figure(what, statistics.median(times) * 1000, "{:,.1f} ms", at_most=10)
+    # It would wait for as long as they stay open.
+    yield Figure("  the same beside an open reader and an open writer", busy * 1000, "{:,.1f} ms", at_most=1000)
 
 
 def _beside_a_reader_and_a_writer() -> float:

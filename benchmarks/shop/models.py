@@ -2,7 +2,39 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
+
+
+class Document(models.Model):
+    """One file, as most models have it, with the index that finds its name in any number of rows."""
+
+    title = models.CharField(max_length=50)
+    file = models.FileField(max_length=200)
+
+    class Meta:
+        indexes = (HashIndex(fields=["file"], name="shop_document_file"),)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Archive(models.Model):
+    """One file, without an index."""
+
+    file = models.FileField(max_length=200)
+
+    def __str__(self) -> str:
+        return str(self.file)
+
+
+class Upload(models.Model):
+    """Its storage is the bucket of whoever measures."""
+
+    file = models.FileField(max_length=200)
+
+    def __str__(self) -> str:
+        return str(self.file)
 
 
 class Item(models.Model):

@@ -1,0 +1,89 @@
+"""What was measured, what it should be, and whether it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table. Without a bound it is there to be read beside the others."""
+
+    what: str
+    value: float
+    text: str = "{:,.2f}"
+    """How the value reads."""
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def result(self) -> str:
+        return self.text.format(self.value)
+
+    @property
+    def target(self) -> str:
+        if self.at_most is not None:
+            return f"at most {self.at_most:g}"
+        return "" if self.at_least is None else f"at least {self.at_least:g}"
+
+    @property
+    def verdict(self) -> str:
+        """Return `ok` or `short`; nothing where there is no target."""
+        if self.at_most is not None:
+            return "ok" if self.value <= self.at_most else "short"
+        if self.at_least is not None:
+            return "ok" if self.value >= self.at_least else "short"
+        return ""
+
+
+Measure = Callable[["Size"], Iterator[Figure]]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much to measure with: the same questions, asked of little or of much."""
+
+    repeats: int
+    """Of what varies; the median counts."""
+    rows: int
+    """Of a table whose files all go."""
+    backlog: int
+    """Entries that are in the ledger besides."""
+    admin: int
+    """Entries of a ledger and of a history, to be looked at."""
+    unindexed: int
+    """Rows of a table that has no index on its file column."""
+    objects: int
+    """Of a bucket."""
+    passing: int
+    """Entries that go through the ledger, one million after the other."""
+    requests: int
+
+
+SHORT = Size(
+    repeats=3,
+    rows=20_000,
+    backlog=500_000,
+    admin=100_000,
+    unindexed=2_000_000,
+    objects=2_000,
+    passing=200_000,
+    requests=200,
+)
+FULL = Size(
+    repeats=5,
+    rows=100_000,
+    backlog=10_000_000,
+    admin=1_000_000,
+    unindexed=20_000_000,
+    objects=10_000,
+    passing=10_000_000,
+    requests=400,
+)
+
+
+def ratio(ours: list[float], theirs: list[float]) -> float:
+    """Return the median of ours by the median of theirs."""
+    return median(ours) / median(theirs)
