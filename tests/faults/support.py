@@ -67,13 +67,13 @@ class Site:
             cursor = connection.execute(statement, values or None)  # type: ignore[arg-type]
             return cursor.fetchall() if cursor.description else []
 
-    def start(self, command: Sequence[str], **more: str) -> subprocess.Popen[str]:
+    def start(self, command: Sequence[str], stdout: int = subprocess.PIPE, **more: str) -> subprocess.Popen[str]:
         """Start a process on this site."""
         process = subprocess.Popen(
             command,
             cwd=CHECKOUT,
             env={**self.environment, **more},
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )

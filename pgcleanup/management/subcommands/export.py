@@ -61,6 +61,8 @@ class Export(Subcommand):
         chunks = _as_json(found) if options["format"] == "json" else _as_csv(found)
         for chunk in chunks:
             self.command.stdout.write(chunk, ending="")
+            if self.command.output_error is not None:
+                return
 
 
 def _as_json(found: Iterable[Event]) -> Iterator[str]:
