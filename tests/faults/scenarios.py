@@ -79,7 +79,8 @@ def deadlock() -> None:
     let_go(*_NAMES)
     holder = Session()
     with connections["default"].cursor() as cursor:
-        cursor.execute("SET deadlock_timeout = '10ms'")
+        # So short that the check sets itself no shorter lock_timeout, with which it would give way before that.
+        cursor.execute("SET deadlock_timeout = '1ms'")
     waiting = threading.Thread(target=holder.run, args=["SELECT 1 FROM pending_file_deletion FOR UPDATE"])
     try:
         run = Stepped()
@@ -97,7 +98,7 @@ def deadlock() -> None:
         holder.raw.close()
         connections["default"].close()
 
-    assert "deadlock" in report.problems[0]
+    assert "deadlock detected" in report.problems[0]
     assert report.exit_code == 1
     assert report.counts == {}
     assert drain().counts == {Outcome.DELETED: 3}
