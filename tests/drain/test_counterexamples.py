@@ -133,10 +133,16 @@ def start_with_an_older_entry(begin):
     return path, t0.writes(ROW0)
 
 
-def crash_after_the_deletion(begin):
-    """Let a drain delete the file and crash, which brings the entry back."""
+def let_go_by(begin):
+    """Return the path of the file, whose last row is gone."""
     path = start(ROW0)
     begin().lets_go(ROW0).commits()
+    return path
+
+
+def crash_after_the_deletion(begin):
+    """Let a drain delete the file and crash, which brings the entry back."""
+    path = let_go_by(begin)
     d0 = Stepped()
     advance(d0, "deleted")
     d0.crash()
@@ -541,11 +547,12 @@ def test_without_the_upload_window_an_upload_goes_whose_row_is_not_committed_yet
     assert_kept(crashed)
 
 
-def test_with_a_look_before_the_check_alone_an_upload_is_missed_that_came_after_the_look(begin, settings):
+@pytest.mark.parametrize("over", [False, True], ids=["to a free name", "over the file"])
+def test_with_a_look_before_the_check_alone_an_upload_is_missed_that_came_after_the_look(begin, settings, over):
     """At every place up to the check: the application uploads a file, and its transaction begins."""
     settings.PGCLEANUP_UPLOAD_WINDOW = WINDOW
     for place in range(100):
-        path = crash_after_the_deletion(begin)
+        path = let_go_by(begin) if over else crash_after_the_deletion(begin)
         uploads: list[Transaction] = []
 
         def act(uploads=uploads):
@@ -585,8 +592,7 @@ def test_settled_as_kept_a_file_stays_for_ever_that_was_overwritten_by_an_upload
 
 def test_without_a_second_look_an_upload_goes_that_overwrites_the_file_while_a_receiver_works(begin, settings, receive):
     settings.PGCLEANUP_UPLOAD_WINDOW = WINDOW
-    path = start(ROW0)
-    begin().lets_go(ROW0).commits()
+    path = let_go_by(begin)
     uploads = []
 
     def archive(**kwargs):
