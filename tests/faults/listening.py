@@ -3,6 +3,7 @@
 PGCLEANUP_TEST_HEARD    the file to which its receivers append what they hear
 PGCLEANUP_TEST_PAUSE    seconds that a receiver takes, so that there is a mid-work to be killed in
 PGCLEANUP_TEST_BATCH    names in one batch
+PGCLEANUP_TEST_WINDOW   seconds of PGCLEANUP_UPLOAD_WINDOW, where names are used again
 PGCLEANUP_TEST_SECONDS_TO_END   instead of the six that a drain has to end after SIGTERM
 PGCLEANUP_TEST_HANG     the storage hangs with every deletion while this file exists
 """

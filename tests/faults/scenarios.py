@@ -18,6 +18,7 @@ from tests.faults.writers import SqlWriter
 from tests.postgres import OwnServer
 from tests.support import server_version, until
 
+LAZY = "-c synchronous_commit=off"
 _NAMES = [f"docs/{number}.txt" for number in range(3)]
 
 _TERMINATE = """
@@ -50,8 +51,7 @@ def crash_server(server: OwnServer, site: Site, *, crashes: int) -> Crashed:
     site.sql("ALTER SYSTEM SET wal_writer_delay = '10s'")
     site.sql("SELECT pg_reload_conf()")
     stop = threading.Event()
-    lazy = "-c synchronous_commit=off"
-    writers = [SqlWriter(site.media, seed, stop, site.url, reconnect=True, parameters=lazy) for seed in range(3)]
+    writers = [SqlWriter(site.media, seed, stop, site.url, reconnect=True, parameters=LAZY) for seed in range(3)]
     witness, crashed = Witness(site, stop), Crashed()
     with draining(site), going_on(stop, *writers):
         for _ in range(crashes):
