@@ -11,7 +11,7 @@ from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storag
 from django.utils.functional import LazyObject, empty
 
 # What decides which file a name means, over the storages that people use (django-storages among them). Nothing that
-# only says how to get there, such as Google Cloud's custom_endpoint and project_id: two that differ in it are one place.
+# only says how to get there, such as Google Cloud's custom_endpoint and project_id: that makes no other place.
 _PLACE = (
     "location",
     "_location",
