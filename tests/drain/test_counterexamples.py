@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 
 import pytest
 from django.db import connections
@@ -21,6 +22,7 @@ from psycopg import IsolationLevel
 
 from pgcleanup import sql
 from pgcleanup.drain import drain
+from pgcleanup.drain.surroundings import look_around
 from pgcleanup.exceptions import ConnectionLost
 from tests.drain.support import Session, Stepped, age_stamps, end_retry_waits, pending, put
 from tests.project.models import Attachment, Document
@@ -33,6 +35,12 @@ GID = f"pgcleanup counterexample {os.getpid()}"
 HOUR = timedelta(hours=1)
 WINDOW = timedelta(seconds=60)
 JUST_NOW = timedelta(seconds=1)
+
+
+@pytest.fixture(autouse=True)
+def looked_around_once(monkeypatch):
+    """Let the many drains of a story share what each would find out before it starts, and take longer for."""
+    monkeypatch.setattr("pgcleanup.drain.run.look_around", cache(look_around))
 
 
 class Transaction:

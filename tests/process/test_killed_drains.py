@@ -27,3 +27,6 @@ def test_drains_killed_at_random_moments_while_rows_change_keep_every_promise(pr
 
     after.assert_promises_hold()
     assert after.killer.killed
+    # All entries of a name settle together; the bytes stand on one of them.
+    sizes = "SELECT count(bytes) FROM settled_file_deletion WHERE outcome = 'deleted' GROUP BY name"
+    assert set(site.sql(sizes)) == {(1,)}
