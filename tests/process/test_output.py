@@ -44,9 +44,11 @@ def nobody_reads() -> int:
 
 
 def test_drain_whose_reader_has_gone_deletes_on_and_says_nothing(site) -> None:
+    """Nor does a receiver that prints raise."""
     site.let_go(200, LONG)
+    environment = {"PGCLEANUP_TEST_BATCH": "50", "PGCLEANUP_TEST_PRINT": "yes"}
 
-    ended = run_into(site, nobody_reads(), [*DRAIN, "-v", "2"], PGCLEANUP_TEST_BATCH="50")
+    ended = run_into(site, nobody_reads(), [*DRAIN, "-v", "2"], **environment)
 
     assert ended == (0, "")
     assert site.stored() == set()

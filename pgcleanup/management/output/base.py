@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import SUPPRESS
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TextIO
@@ -45,17 +46,17 @@ class DeletionCommand(BaseCommand):
         no_color: bool = False,
         force_color: bool = False,
     ) -> None:
-        self._outputs = Output(stdout or sys.stdout), Output(stderr or sys.stderr)
-        out: Any
-        error: Any
-        out, error = self._outputs
-        super().__init__(out, error, no_color, force_color)
+        outputs: Any = Output(stdout or sys.stdout), Output(stderr or sys.stderr)
+        super().__init__(outputs[0], outputs[1], no_color, force_color)
+        self._outputs = outputs
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Run as a process of its own."""
+        """Run as a process of its own, in which receivers and storages that print are as safe as we are."""
         for output in self._outputs:
             output.is_of_the_process = True
-        super().run_from_argv(argv)
+        out, error = self._outputs
+        with redirect_stdout(out), redirect_stderr(error):
+            super().run_from_argv(argv)
 
     def add_database_argument(self, parser: CommandParser) -> None:
         """Add `--database`."""
