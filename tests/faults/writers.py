@@ -89,6 +89,7 @@ class Writer(threading.Thread):
             except FileExistsError:
                 continue
             break
+        self.done["used again"] += name in self.pool
         self.uploads.append(name)
         return name
 
