@@ -22,7 +22,7 @@ def measure(size: Size) -> Iterator[Figure]:
         yield from _saving(workers, size)
         yield from _deleting(workers, size)
         ours = workers["pgcleanup"]
-        yield Figure("signals of a model with files that pgcleanup listens to", ours.do("receivers"), "{:.0f}", at_most=0)
+        yield Figure("signals of a user's model that pgcleanup listens to", ours.do("receivers"), "{:.0f}", at_most=0)
         yield Figure("statements of a cascade over 100 rows", ours.do("delete_statements"), "{:.0f}", at_most=2)
 
 

@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--serve", action="store_true", help="leave the site running, with its admin")
     # For the tests of the demo itself: spoils the outcome, which must then be noticed.
-    parser.add_argument("--break", dest="spoil", choices=["never-early", "never-lost"], help=argparse.SUPPRESS)
+    parser.add_argument("--break", dest="spoil", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -26,7 +26,7 @@ def main() -> int:
             from demo.serve import serve
             from demo.telling import tell
 
-            held = tell(site, options.spoil)
+            held = tell(site, spoil=options.spoil)
             if options.serve:
                 serve(site)
     except KeyboardInterrupt:

@@ -100,24 +100,22 @@ class Telling:
             self.failed = self.failed or bool(known)
 
 
-def tell(site: Site, spoil: str | None = None) -> bool:
+def tell(site: Site, *, spoil: bool = False) -> bool:
     """Tell the story, and return whether every promise held."""
     telling = Telling(site)
     telling.begin()
     telling.wait()
     telling.delete()
     if spoil:
-        _spoil(site, spoil)
+        _spoil(site)
     telling.look()
     telling.go_on()
     telling.end()
     return not telling.failed
 
 
-def _spoil(site: Site, promise: str) -> None:
-    """Break a promise on purpose: the demo must notice."""
+def _spoil(site: Site) -> None:
+    """Break two promises on purpose: the demo must notice."""
     documents = site.files / "media" / "documents"
-    if promise == "never-early":
-        (documents / "manual.pdf").unlink()
-    else:
-        (documents / "contract.pdf").write_bytes(b"%PDF")
+    (documents / "manual.pdf").unlink()
+    (documents / "contract.pdf").write_bytes(b"%PDF")

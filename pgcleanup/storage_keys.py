@@ -10,7 +10,8 @@ from typing import Any
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage
 from django.utils.functional import LazyObject, empty
 
-# What decides which file a name means, over the storages that people use (django-storages among them).
+# What decides which file a name means, over the storages that people use (django-storages among them). Nothing that
+# only says how to get there, such as Google Cloud's custom_endpoint and project_id: that makes no other place.
 _PLACE = (
     "location",
     "_location",
@@ -19,10 +20,10 @@ _PLACE = (
     "endpoint_url",
     "azure_container",
     "account_name",
-    "custom_endpoint",
     "root_path",
-    "project_id",
 )
+_PASSWORD = re.compile(r"(//[^/:@]*):[^/]*(?=@)")
+"""In a URL, which django-storages' FTP storage has for its location."""
 _CREDENTIAL = re.compile(r"secret|passw|token|credential|key|sas|auth|session", re.IGNORECASE)
 
 
@@ -70,7 +71,8 @@ def _place(storage: Storage) -> tuple[Any, ...]:
 
 def _attributes(storage: Storage) -> dict[str, str]:
     values = {name: getattr(storage, name, None) for name in _PLACE}
-    return {name: str(value) for name, value in values.items() if isinstance(value, str | os.PathLike) and value}
+    texts = {name: str(value) for name, value in values.items() if isinstance(value, str | os.PathLike)}
+    return {name: cleaned for name, text in texts.items() if (cleaned := _PASSWORD.sub(r"\1", text.rstrip("/")))}
 
 
 def _constructor_arguments(storage: Storage) -> tuple[str, ...]:

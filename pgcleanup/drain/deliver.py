@@ -101,6 +101,8 @@ class Delivery:
 
     def delete(self) -> None:
         """Delete the file by its field's own class, what that does in the database included."""
+        # A receiver may have written another name there, that of a file which nobody let go.
+        self.file.name = self.name
         with self.watch.watching(), transaction.atomic(using=self.using):
             self.file.delete(save=False)
 

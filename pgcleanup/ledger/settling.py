@@ -24,14 +24,18 @@ WITH done AS (
 )
 INSERT INTO settled_file_deletion (id, source, name, object_pk, operation, transaction_id, db_user, application_name,
        context, keep, recorded_at, attempts, last_error, cancelled_at, stamped_at, outcome, reason, bytes, drained_by)
-SELECT g.id, g.source, g.name, g.object_pk, g.operation, g.transaction_id, g.db_user, g.application_name,
+SELECT {id}, g.source, g.name, g.object_pk, g.operation, g.transaction_id, g.db_user, g.application_name,
        g.context, g.keep, g.recorded_at, g.attempts, g.last_error, g.cancelled_at, s.stamped_at, g.outcome, g.reason,
        g.bytes, %(drained_by)s
   FROM gone g
   LEFT JOIN file_deletion_stamp s ON s.id = g.stamp_id
--- After loaddata or a sequence reset new ids may be in the history already: what is gone must settle all the same.
+-- Another drain has taken the same one at this moment: what is gone must settle all the same.
 ON CONFLICT (id) DO NOTHING
 """
+
+# After loaddata or a sequence reset ids may be in the history already, of other entries.
+_TAKEN = "SELECT EXISTS (SELECT FROM settled_file_deletion WHERE id = ANY (%(ids)s::bigint[]))"
+_BEYOND_ALL = "g.id + greatest((SELECT max(id) FROM settled_file_deletion), (SELECT max(id) FROM gone))"
 
 _SELECT_AT_ONCE = """
 SELECT id, source, name FROM pending_file_deletion
@@ -134,7 +138,8 @@ def settle(using: str, settlements: Iterable[Settlement], drained_by: str) -> No
             "bytes": sql.integer_array(sizes),
             "drained_by": drained_by,
         }
-        sql.execute(using, _SETTLE, values)
+        taken = sql.fetch(using, _TAKEN, values)[0][0]
+        sql.execute(using, _SETTLE.format(id=_BEYOND_ALL if taken else "g.id"), values)
 
 
 def leave(using: str, leaves: Iterable[Leave]) -> None:

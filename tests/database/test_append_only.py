@@ -39,15 +39,16 @@ def names() -> list[str]:
     "statement",
     [
         "UPDATE settled_file_deletion SET name = 'another'",
-        "UPDATE settled_file_deletion SET context = NULL WHERE id = 1",
+        "UPDATE settled_file_deletion SET context = '{}' WHERE id = 1",
         "DELETE FROM settled_file_deletion",
         "DELETE FROM settled_file_deletion WHERE settled_at < now() - interval '100 days'",
         "INSERT INTO settled_file_deletion SELECT * FROM settled_file_deletion WHERE id = 1"
         " ON CONFLICT (id) DO UPDATE SET name = 'another'",
         "SET LOCAL pgcleanup.prune_older_than = '100 days';"
         " UPDATE settled_file_deletion SET name = 'another' WHERE id = 200",
+        "SET LOCAL pgcleanup.prune_older_than = '-1 day'; DELETE FROM settled_file_deletion",
     ],
-    ids=["update", "update of one", "delete", "delete of old", "upsert", "update while pruning"],
+    ids=["update", "update of one", "delete", "delete of old", "upsert", "update while pruning", "negative age"],
 )
 def test_changing_the_history_is_refused(statement: str) -> None:
     settle(1, 200)

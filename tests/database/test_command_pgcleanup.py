@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -20,7 +17,7 @@ from pgcleanup.models import PendingFileDeletion
 from pgcleanup.sql import quote_identifier
 from pgcleanup.triggers import inspect, sync
 from tests.drain.support import let_go, orphaned
-from tests.support import MANAGE, Scratch, manage, run_sql, session
+from tests.support import Scratch, manage, run_sql, session
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -453,15 +450,3 @@ def test_uninstall_lets_user_writes_go_on(scratch: Scratch) -> None:
     scratch.sql("INSERT INTO project_invoice (scan) VALUES ('a.pdf'); DELETE FROM project_invoice")
 
     assert scratch.sql("SELECT count(*) FROM pending_file_deletion") == [(0,)]
-
-
-def test_output_that_nobody_reads_on_ends_it_without_a_traceback(scratch: Scratch) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-
-    done = subprocess.run(
-        [sys.executable, str(MANAGE), "pgcleanup", "export"], env=scratch.env, stdout=writing, stderr=subprocess.PIPE
-    )
-    os.close(writing)
-
-    assert (done.returncode, done.stderr) == (141, b"")

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 
 import pytest
 from django.db import connections
@@ -21,6 +22,7 @@ from psycopg import IsolationLevel
 
 from pgcleanup import sql
 from pgcleanup.drain import drain
+from pgcleanup.drain.surroundings import look_around
 from pgcleanup.exceptions import ConnectionLost
 from tests.drain.support import Session, Stepped, age_stamps, end_retry_waits, pending, put
 from tests.project.models import Attachment, Document
@@ -33,6 +35,12 @@ GID = f"pgcleanup counterexample {os.getpid()}"
 HOUR = timedelta(hours=1)
 WINDOW = timedelta(seconds=60)
 JUST_NOW = timedelta(seconds=1)
+
+
+@pytest.fixture(autouse=True)
+def looked_around_once(monkeypatch):
+    """Let the many drains of a story share what each would find out before it starts, and take longer for."""
+    monkeypatch.setattr("pgcleanup.drain.run.look_around", cache(look_around))
 
 
 class Transaction:
@@ -133,10 +141,16 @@ def start_with_an_older_entry(begin):
     return path, t0.writes(ROW0)
 
 
-def crash_after_the_deletion(begin):
-    """Let a drain delete the file and crash, which brings the entry back."""
+def let_go_by(begin):
+    """Return the path of the file, whose last row is gone."""
     path = start(ROW0)
     begin().lets_go(ROW0).commits()
+    return path
+
+
+def crash_after_the_deletion(begin):
+    """Let a drain delete the file and crash, which brings the entry back."""
+    path = let_go_by(begin)
     d0 = Stepped()
     advance(d0, "deleted")
     d0.crash()
@@ -541,11 +555,12 @@ def test_without_the_upload_window_an_upload_goes_whose_row_is_not_committed_yet
     assert_kept(crashed)
 
 
-def test_with_a_look_before_the_check_alone_an_upload_is_missed_that_came_after_the_look(begin, settings):
+@pytest.mark.parametrize("over", [False, True], ids=["to a free name", "over the file"])
+def test_with_a_look_before_the_check_alone_an_upload_is_missed_that_came_after_the_look(begin, settings, over):
     """At every place up to the check: the application uploads a file, and its transaction begins."""
     settings.PGCLEANUP_UPLOAD_WINDOW = WINDOW
     for place in range(100):
-        path = crash_after_the_deletion(begin)
+        path = let_go_by(begin) if over else crash_after_the_deletion(begin)
         uploads: list[Transaction] = []
 
         def act(uploads=uploads):
@@ -585,8 +600,7 @@ def test_settled_as_kept_a_file_stays_for_ever_that_was_overwritten_by_an_upload
 
 def test_without_a_second_look_an_upload_goes_that_overwrites_the_file_while_a_receiver_works(begin, settings, receive):
     settings.PGCLEANUP_UPLOAD_WINDOW = WINDOW
-    path = start(ROW0)
-    begin().lets_go(ROW0).commits()
+    path = let_go_by(begin)
     uploads = []
 
     def archive(**kwargs):

@@ -184,7 +184,7 @@ def test_file_of_a_storage_that_denies_having_it_is_deleted(store):
     assert storage.called("delete") == ["a.txt"]
 
 
-def test_entry_whose_id_is_in_the_history_already_settles(heard):
+def test_entry_whose_id_is_in_the_history_already_settles_into_the_history_all_the_same(heard):
     """After loaddata, or a sequence that was set back."""
     path = orphaned("docs/a.txt")
     sql.execute(
@@ -192,12 +192,14 @@ def test_entry_whose_id_is_in_the_history_already_settles(heard):
         "INSERT INTO settled_file_deletion (id, source, name, operation, transaction_id, db_user, application_name, "
         "attempts, outcome) SELECT id, 'old', 'old.txt', 'DELETE', 1, '', '', 0, 'deleted' FROM pending_file_deletion",
     )
+    orphaned("docs/b.txt")
 
     report = drain()
 
-    assert report.counts == {Outcome.DELETED: 1}
+    assert report.counts == {Outcome.DELETED: 2}
     assert pending() == []
     assert not path.exists()
+    assert sorted(settled("name")) == [("docs/a.txt",), ("docs/b.txt",), ("old.txt",)]
 
 
 def test_accept_absent_takes_at_once_what_was_put_off(media_root):

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
+from django.db.models.fields.files import FieldFile
 
 from pgcleanup.drain import drain
 from pgcleanup.exceptions import ConnectionLost
@@ -225,6 +226,29 @@ def test_receivers_hear_nothing_of_names_that_are_kept_left_or_rejected(heard, s
 
     assert report.counts == {Outcome.KEPT: 1, Outcome.REJECTED: 1}
     assert heard == []
+
+
+@pytest.mark.parametrize("by_itself", [False, True], ids=["storage", "class of the field"])
+def test_receiver_that_renames_what_it_was_told_of_leads_no_deletion_to_another_file(receive, monkeypatch, by_itself):
+    """As an archiver may do, by mistake: the other name was neither let go nor checked."""
+
+    class DeletesByItself(FieldFile):
+        def delete(self, save: bool = True) -> None:
+            super().delete(save)
+
+    def rename(file, **kwargs):
+        file.name = "archive/a.txt"
+
+    if by_itself:
+        monkeypatch.setattr(Document._meta.get_field("file"), "attr_class", DeletesByItself)
+    receive(before=rename)
+    path, other = orphaned("docs/a.txt"), put("archive/a.txt")
+
+    drain()
+
+    assert other.exists()
+    assert not path.exists()
+    assert settled() == [("docs/a.txt", "deleted")]
 
 
 def test_dry_run_sends_no_signal(heard):

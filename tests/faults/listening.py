@@ -2,7 +2,9 @@
 
 PGCLEANUP_TEST_HEARD    the file to which its receivers append what they hear
 PGCLEANUP_TEST_PAUSE    seconds that a receiver takes, so that there is a mid-work to be killed in
+PGCLEANUP_TEST_PRINT    its receivers print what they hear
 PGCLEANUP_TEST_BATCH    names in one batch
+PGCLEANUP_TEST_WINDOW   seconds of PGCLEANUP_UPLOAD_WINDOW, where names are used again
 PGCLEANUP_TEST_SECONDS_TO_END   instead of the six that a drain has to end after SIGTERM
 PGCLEANUP_TEST_HANG     the storage hangs with every deletion while this file exists
 """
@@ -41,6 +43,8 @@ class Listening(AppConfig):
     def before(self, file_name: str, **kwargs: Any) -> None:
         """Note the first signal, and take some time."""
         self.note("pre", file_name)
+        if "PGCLEANUP_TEST_PRINT" in os.environ:
+            print(file_name, flush=True)
         time.sleep(float(os.environ.get("PGCLEANUP_TEST_PAUSE", "0")))
 
     def after(self, file_name: str, **kwargs: Any) -> None:

@@ -18,6 +18,7 @@ from tests.faults.writers import SqlWriter
 from tests.postgres import OwnServer
 from tests.support import server_version, until
 
+LAZY = "-c synchronous_commit=off"
 _NAMES = [f"docs/{number}.txt" for number in range(3)]
 
 _TERMINATE = """
@@ -50,8 +51,7 @@ def crash_server(server: OwnServer, site: Site, *, crashes: int) -> Crashed:
     site.sql("ALTER SYSTEM SET wal_writer_delay = '10s'")
     site.sql("SELECT pg_reload_conf()")
     stop = threading.Event()
-    lazy = "-c synchronous_commit=off"
-    writers = [SqlWriter(site.media, seed, stop, site.url, reconnect=True, parameters=lazy) for seed in range(3)]
+    writers = [SqlWriter(site.media, seed, stop, site.url, reconnect=True, parameters=LAZY) for seed in range(3)]
     witness, crashed = Witness(site, stop), Crashed()
     with draining(site), going_on(stop, *writers):
         for _ in range(crashes):
@@ -79,7 +79,8 @@ def deadlock() -> None:
     let_go(*_NAMES)
     holder = Session()
     with connections["default"].cursor() as cursor:
-        cursor.execute("SET deadlock_timeout = '10ms'")
+        # So short that the check sets itself no shorter lock_timeout, with which it would give way before that.
+        cursor.execute("SET deadlock_timeout = '1ms'")
     waiting = threading.Thread(target=holder.run, args=["SELECT 1 FROM pending_file_deletion FOR UPDATE"])
     try:
         run = Stepped()
@@ -97,7 +98,7 @@ def deadlock() -> None:
         holder.raw.close()
         connections["default"].close()
 
-    assert "deadlock" in report.problems[0]
+    assert "deadlock detected" in report.problems[0]
     assert report.exit_code == 1
     assert report.counts == {}
     assert drain().counts == {Outcome.DELETED: 3}

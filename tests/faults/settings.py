@@ -10,7 +10,7 @@ from tests.project.settings import INSTALLED_APPS, STORAGES
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.listening.Listening"]
 PGCLEANUP_GRACE_PERIOD = timedelta(0)
-# Names are never used again in these runs.
-PGCLEANUP_UPLOAD_WINDOW = timedelta(0)
+# In most of these runs no name is used again.
+PGCLEANUP_UPLOAD_WINDOW = timedelta(seconds=float(os.environ.get("PGCLEANUP_TEST_WINDOW", "0")))
 if "PGCLEANUP_TEST_HANG" in os.environ:
     STORAGES = {**STORAGES, "default": {"BACKEND": "tests.faults.listening.HangingFiles"}}

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ class Writer(threading.Thread):
         """Of the transaction under way."""
         self.committed: set[str] = set()
         """Uploads whose transaction was answered with success."""
+        self.pool: Sequence[str] = ()
+        """Names to be used again and again, whenever one is free; without them each upload has one of its own."""
         self.crash: BaseException | None = None
 
     def run(self) -> None:
@@ -77,12 +79,27 @@ class Writer(threading.Thread):
 
     def upload(self) -> str:
         """Store a file, as a view does before its row is committed."""
-        name = f"{self.chance.randrange(16):x}/{uuid.uuid4().hex}.txt"
-        path = self.media / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"content")
+        own = f"{self.chance.randrange(16):x}/{uuid.uuid4().hex}.txt"
+        for name in (*self.chance.sample(self.pool, min(3, len(self.pool))), own):
+            path = self.media / name
+            path.parent.mkdir(exist_ok=True)
+            try:
+                with path.open("xb") as file:
+                    file.write(b"content")
+            except FileExistsError:
+                continue
+            break
+        self.done["used again"] += name in self.pool
         self.uploads.append(name)
         return name
+
+    def take_back(self) -> None:
+        """Note that no row ever names what the transaction uploaded: it was rolled back. Free the names of the pool."""
+        for name in self.uploads:
+            if name in self.pool:
+                (self.media / name).unlink()
+            else:
+                self.never_committed.add(name)
 
     def dawdle(self) -> None:
         """Stay in the transaction for a while, now and then."""
@@ -100,6 +117,7 @@ class SqlWriter(Writer):
         self.url = url
         self.reconnect = reconnect
         self.options = options
+        self.pool = options.get("pool", ())
         self.connection: psycopg.Connection | None = None
         self.operations: list[Callable[[], None]] = [
             *[self.create] * 6,
@@ -128,7 +146,7 @@ class SqlWriter(Writer):
             operation()
             if self.chance.random() < 0.15:
                 self.sql("ROLLBACK")
-                self.never_committed.update(self.uploads)
+                self.take_back()
                 self.done["rollback"] += 1
                 return
             committing = True
@@ -140,7 +158,8 @@ class SqlWriter(Writer):
             # 57P: the server is shutting down, has crashed, or is not up yet.
             ended = (error.sqlstate or "").startswith("57P")
             lost = ended or self.connection is None or self.connection.broken or self.connection.closed
-            (self.in_doubt if lost and committing else self.never_committed).update(self.uploads)
+            if lost and committing:
+                self.in_doubt.update(self.uploads)
             if not lost:
                 self.sql("ROLLBACK")
             elif not self.reconnect:
@@ -148,6 +167,8 @@ class SqlWriter(Writer):
             else:
                 self.close()
                 time.sleep(0.1)
+            if not (lost and committing):
+                self.take_back()
 
     def commit(self) -> None:
         """End the transaction, now and then in two phases."""

@@ -342,6 +342,15 @@ STEPS = (
     ),
     # The look at the file
     _step(
+        "order: the look comes after the check",
+        "drain/batch.py",
+        "answer = yield from self._check(key, found) if key in context.unrecorded",
+        "adapter = context.stores[key].adapter; early = adapter.look_many([claim.name for claim in found]); "
+        "adapter.look_many = lambda names: {name: early[name] for name in names}\n        "
+        "answer = yield from self._check(key, found)\n        if key in context.unrecorded",
+        _story("with_a_look_before_the_check_alone_an_upload_is_missed_that_came_after_the_look"),
+    ),
+    _step(
         "upload window",
         "drain/decide.py",
         "if seen.age is not None and seen.age < upload_window:",

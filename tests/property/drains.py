@@ -11,6 +11,7 @@ from typing import Any
 from django.db import connections
 
 from pgcleanup.drain import FileResult, Run
+from pgcleanup.drain.surroundings import Surroundings
 from pgcleanup.exceptions import ConnectionLost
 
 # It stops where what others do makes a difference: before what reads or writes rows, entries, stamps, transactions.
@@ -26,7 +27,7 @@ class _Crash(BaseException):
 class SteppedDrain:
     """A drain in a thread, and so on a connection, of its own. It runs only between `advance` and the next stop."""
 
-    def __init__(self, grace: timedelta) -> None:
+    def __init__(self, grace: timedelta, found: Surroundings) -> None:
         self.place = "the start"
         """Where it stands: the name of the step that is done, or the statement that comes next."""
         self.ended = False
@@ -40,7 +41,7 @@ class SteppedDrain:
         self.in_batch = False
         self._crashing = False
         self._go, self._stopped = threading.Semaphore(0), threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._work, args=(grace,), daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(grace, found), daemon=True)
         self._thread.start()
         self._await_stop()
 
@@ -62,11 +63,12 @@ class SteppedDrain:
     def _await_stop(self) -> None:
         assert self._stopped.acquire(timeout=_HANGS), f"the drain hangs after {self.place}"
 
-    def _work(self, grace: timedelta) -> None:
+    def _work(self, grace: timedelta, found: Surroundings) -> None:
         connection: Any = connections["default"]
         try:
-            # Before the wrapper: the look at the triggers has nothing to do with the protocol.
-            run = Run("default", grace=grace, progress=self.results.append)
+            connection.ensure_connection()
+            # What it finds out before it starts has nothing to do with the protocol, and takes longer than a drain.
+            run = Run("default", grace=grace, progress=self.results.append, surroundings=found)
             self.pid = connection.connection.info.backend_pid
             with connection.execute_wrapper(self._before_statement):
                 for step in run.steps():

@@ -20,6 +20,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from pgcleanup.drain.surroundings import Surroundings as Found
 from pgcleanup.signals import cleanup_post_delete, cleanup_pre_delete
 from tests.drain.support import Session
 from tests.property.drains import SteppedDrain
@@ -86,6 +87,8 @@ class Surroundings:
     sessions: list[Session]
     """Of the writers. Kept from run to run: opening them takes longer than most of what they do."""
     can_prepare: bool
+    found: Found
+    """What every drain would find out."""
     counts: Counter[str] = field(default_factory=Counter)
     """What was done, over all runs."""
 
@@ -312,7 +315,7 @@ class Promise(RuleBasedStateMachine):
 
     def _start_drain(self, number: int) -> None:
         if self.drains[number] is None:
-            drain = self.drains[number] = SteppedDrain(self.grace)
+            drain = self.drains[number] = SteppedDrain(self.grace, self.surroundings.found)
             self._did("drain")
             self._after(number, drain)
 

@@ -13,6 +13,7 @@ from django.db import connections
 from hypothesis import HealthCheck
 from hypothesis.stateful import run_state_machine_as_test
 
+from pgcleanup.drain.surroundings import look_around
 from pgcleanup.ledger.fence import DRAIN_PARAMETERS
 from tests.drain.support import ALIASES, Session
 from tests.property.machine import WINDOW, Surroundings, machine, summary
@@ -20,7 +21,7 @@ from tests.property.writers import writing_session
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=list(ALIASES))
 
-EXAMPLES = 16
+EXAMPLES = 20
 THOROUGH_EXAMPLES = 300
 STEPS = 50
 
@@ -44,7 +45,7 @@ def surroundings(database, media_root, settings, monkeypatch) -> Iterator[Surrou
     checker = Session(options="-c statement_timeout=20s")
     sessions = [writing_session() for _ in range(3)]
     can_prepare = checker.run("SHOW max_prepared_transactions") != [("0",)]
-    yield Surroundings(media_root, set_grace, checker, sessions, can_prepare)
+    yield Surroundings(media_root, set_grace, checker, sessions, can_prepare, look_around("default"))
     for session in [checker, *sessions]:
         session.raw.close()
 

@@ -125,6 +125,28 @@ def test_another_bucket_prefix_or_endpoint_is_another_storage(name: str, value: 
     assert storage_key(BucketStorage(**options)) != storage_key(BucketStorage(**{**options, name: value}))
 
 
+@pytest.mark.parametrize(
+    ("name", "one", "two"),
+    [
+        ("location", "media", "media/"),
+        ("endpoint_url", "https://minio.example", "https://minio.example/"),
+        ("custom_endpoint", None, "https://cdn.example"),
+        # Google Cloud's own, once its client has been made.
+        ("project_id", None, "project-1"),
+    ],
+)
+def test_two_ways_to_one_bucket_are_the_same(name: str, one: object, two: object) -> None:
+    options = {"bucket_name": "media"}
+
+    assert storage_key(BucketStorage(**options, **{name: one})) == storage_key(BucketStorage(**options, **{name: two}))
+
+
+def test_two_passwords_in_a_location_are_the_same() -> None:
+    one, two = (BucketStorage(location=f"ftp://user:{password}@host:21/files") for password in ("hush", "h:@sh"))
+
+    assert storage_key(one) == storage_key(two)
+
+
 def test_bucket_of_another_class_is_another_storage() -> None:
     assert storage_key(BucketStorage(bucket_name="media")) != storage_key(OtherBucketStorage(bucket_name="media"))
 
@@ -167,6 +189,12 @@ def test_description_for_people_names_class_and_place_but_no_credential() -> Non
     storage = BucketStorage(bucket_name="media", location="prefix", access_key="AKIA1", secret_key="hush")
 
     assert describe(storage) == "BucketStorage (bucket media, prefix)"
+
+
+def test_description_for_people_has_no_password_of_a_location() -> None:
+    assert describe(BucketStorage(location="ftp://user:hush@host:21/files")) == (
+        "BucketStorage (ftp://user@host:21/files)"
+    )
 
 
 def test_description_of_a_storage_without_a_place_is_its_class() -> None:

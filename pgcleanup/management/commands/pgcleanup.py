@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -27,20 +24,6 @@ class Command(DeletionCommand):
             subcommand.add_arguments(subparser)
             self.add_database_argument(subparser)
             self.repeat_common_arguments(subparser)
-
-    def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run; where nobody reads on (`| head`), end as any program that SIGPIPE ends, without a traceback."""
-        try:
-            try:
-                return super().execute(*args, **options)
-            finally:
-                self.stdout.flush()
-        except BrokenPipeError:
-            if not getattr(self, "_called_from_command_line", False):
-                raise
-            # Python would write what is left once more when it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(128 + signal.SIGPIPE)
 
     def handle(self, *args: Any, **options: Any) -> None:
         using = self.known_alias(options["database"])

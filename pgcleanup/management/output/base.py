@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from argparse import SUPPRESS
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TextIO
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from pgcleanup import checks
+from pgcleanup.management.output.stream import Output
 from pgcleanup.status.words import in_utc
 
 FAILED, WRONG_USAGE, REFUSED = 1, 2, 3
@@ -37,6 +39,25 @@ class DeletionCommand(BaseCommand):
     # Our own checks are looked at by the command itself: others' must not stop the drain.
     requires_system_checks = []
 
+    def __init__(
+        self,
+        stdout: TextIO | None = None,
+        stderr: TextIO | None = None,
+        no_color: bool = False,
+        force_color: bool = False,
+    ) -> None:
+        outputs: Any = Output(stdout or sys.stdout), Output(stderr or sys.stderr)
+        super().__init__(outputs[0], outputs[1], no_color, force_color)
+        self._outputs = outputs
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run as a process of its own, in which receivers and storages that print are as safe as we are."""
+        for output in self._outputs:
+            output.is_of_the_process = True
+        out, error = self._outputs
+        with redirect_stdout(out), redirect_stderr(error):
+            super().run_from_argv(argv)
+
     def add_database_argument(self, parser: CommandParser) -> None:
         """Add `--database`."""
         parser.add_argument(
@@ -53,13 +74,34 @@ class DeletionCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run; what has been printed in full already ends without one more line on stderr."""
+        for name in ("stdout", "stderr"):
+            if options.get(name):
+                options[name] = Output(options[name])
+        result: str | None = None
+        ended: Ended | None = None
         try:
-            return super().execute(*args, **options)
-        except Ended as ended:
+            result = super().execute(*args, **options)
+        except Ended as error:
+            ended = error
+        self.stdout.flush()
+        lost = self.output_error
+        # A reader that has gone has read what it wanted.
+        if lost is not None and not isinstance(lost, BrokenPipeError):
+            code = ended.returncode if ended is not None else FAILED
+            raise CommandError(f"the output could not be written: {lost}", returncode=code)
+        if ended is not None:
             # A private name of Django's, documented nowhere else: call_command() must get the exception.
             if getattr(self, "_called_from_command_line", False):
                 sys.exit(ended.returncode)
-            raise
+            raise ended
+        return result
+
+    @property
+    def output_error(self) -> OSError | ValueError | None:
+        """Why what is written to standard output is dropped by now, if so."""
+        stdout: Any = self.stdout
+        error: OSError | ValueError | None = stdout.error
+        return error
 
     def known_alias(self, alias: str) -> str:
         """Return the alias, or end with 2 where DATABASES has no such name."""

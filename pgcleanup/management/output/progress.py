@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from pgcleanup.drain import FileResult
+from pgcleanup.management.output.stream import Output
 from pgcleanup.models import Outcome
 from pgcleanup.status.words import number, size
 
@@ -19,12 +20,13 @@ Advance = Callable[[FileResult], None]
 @contextmanager
 def progress_on(stream: TextIO, total: int | None) -> Iterator[Advance]:
     """Show on `stream`, a terminal, how far a drain is. What it shows is cleared or ended with the block."""
+    careful: Any = Output(stream)
     try:
         from tqdm import tqdm
     except ImportError:
-        yield _Lines(stream, total)
+        yield _Lines(careful, total)
         return
-    with tqdm(total=total, unit=" files", desc="Deleting", file=stream, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(total=total, unit=" files", desc="Deleting", file=careful, leave=False, dynamic_ncols=True) as bar:
 
         def advance(result: FileResult) -> None:
             bar.update()

@@ -71,6 +71,8 @@ class Export(Subcommand):
         chunks = _as_json(found) if options["format"] == "json" else _as_csv(found)
         for chunk in chunks:
             self.command.stdout.write(chunk, ending="")
+            if self.command.output_error is not None:
+                return
 
     def _doubt(self, using: str, options: dict[str, Any]) -> None:
         """End with 2 where nothing was found since there can be nothing: of a model that is gone there may be."""
