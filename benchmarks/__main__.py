@@ -18,17 +18,8 @@ if TYPE_CHECKING:
 
     from benchmarks.figures import Figure, Measure, Size
 
-PARTS = (
-    "comparing",
-    "recording",
-    "syncing",
-    "draining",
-    "clouds",
-    "unindexed",
-    "backlogs",
-    "passing",
-    "on_commit",
-    "admin",
+PARTS = tuple(
+    "comparing recording draining clouds unindexed backlogs curves passing syncing on_commit admin".split()  # noqa: SIM905
 )
 # As a server is run whose data matter, and not as one for tests. Its memory is that of a small machine.
 DURABLE = {

@@ -42,42 +42,50 @@ def measure(size: Size) -> Iterator[Figure]:
     """Compare."""
     front = min(size.backlog, 1_000_000)
     for source, column in (("shop.document.file", "with an index"), ("shop.item.file", "without an index")):
-        few = _speed(source, size)
-        many = _speed(source, size, behind=size.backlog)
+        few = speed(source, size.repeats)
+        many = speed(source, size.repeats, behind=size.backlog)
         yield Figure(f"files a second, {size.backlog:,} entries / {FILES:,}, column {column}", many / few, at_least=0.9)
         yield Figure("  files a second with so many entries", many, "{:,.0f}")
-    none = _speed("shop.document.file", size)
+    none = speed("shop.document.file", size.repeats)
     for what, later, fenced in (("not due yet", "1 day", False), ("fenced", "-1 day", True)):
-        found = _speed("shop.document.file", size, front=front, later=later, fenced=fenced)
+        found = speed("shop.document.file", size.repeats, front=front, later=later, fenced=fenced)
         yield Figure(f"files a second, {front:,} entries {what} in front / none", found / none, at_least=0.9)
     empty_ledger()
 
 
-def _speed(source: str, size: Size, *, behind: int = 0, front: int = 0, later: str = "", fenced: bool = False) -> float:
+def speed(
+    source: str, repeats: int, *, behind: int = 0, front: int = 0, later: str = "", fenced: bool = False
+) -> float:
     """Return how many files a second a drain deletes that has so many to delete, and so many entries besides."""
     times = []
-    for _ in range(size.repeats):
-        make_files("due", FILES)
-        empty_ledger()
-        with connection.cursor() as cursor:
-            _besides(cursor, source, front, later)
-            cursor.execute("SELECT coalesce(max(id), 0) FROM file_deletion_stamp")
-            (last,) = cursor.fetchone()
-            record("due", FILES, source)
-            while fence.stamp("default") == fence.STAMP_SIZE:
-                pass
-            _besides(cursor, source, behind, "-1 second")
-            vacuum()
-            with psycopg.connect(os.environ["DATABASE_URL"]) as holder:
-                if fenced:
-                    holder.execute("SELECT 1 FROM shop_document LIMIT 1")
-                    cursor.execute(_FENCE, {"pid": holder.info.backend_pid, "last": last})
-                began = time.perf_counter()
-                report = drain(limit=FILES)
-                times.append(time.perf_counter() - began)
+    for _ in range(repeats):
+        last = fill(source, behind=behind, front=front, later=later)
+        with psycopg.connect(os.environ["DATABASE_URL"]) as holder, connection.cursor() as cursor:
+            if fenced:
+                holder.execute("SELECT 1 FROM shop_document LIMIT 1")
+                cursor.execute(_FENCE, {"pid": holder.info.backend_pid, "last": last})
+            began = time.perf_counter()
+            report = drain(limit=FILES)
+            times.append(time.perf_counter() - began)
         if report.counts.get("deleted") != FILES:  # type: ignore[call-overload]
             raise SystemExit(f"the drain did something else: {report.counts} {report.problems}")
     return FILES / median(times)
+
+
+def fill(source: str, *, behind: int = 0, front: int = 0, later: str = "") -> int:
+    """Make files that are due, and entries before and behind theirs. Returns the last stamp of those before."""
+    make_files("due", FILES)
+    empty_ledger()
+    with connection.cursor() as cursor:
+        _besides(cursor, source, front, later)
+        cursor.execute("SELECT coalesce(max(id), 0) FROM file_deletion_stamp")
+        last: int = cursor.fetchone()[0]
+        record("due", FILES, source)
+        while fence.stamp("default") == fence.STAMP_SIZE:
+            pass
+        _besides(cursor, source, behind, "-1 second")
+    vacuum()
+    return last
 
 
 def _besides(cursor: Any, source: str, count: int, later: str) -> None:
