@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -139,6 +140,14 @@ def counts(using: str, grace: timedelta, limit: int) -> list[Count]:
     for branch, _, _, entries in rows:
         totals[branch] = totals.get(branch, 0) + entries
     return [Count(state, source, entries, totals[branch] > limit) for branch, state, source, entries in rows]
+
+
+def by_source(using: str, grace: timedelta, limit: int) -> list[tuple[str, str, int]]:
+    """Return source, reason in the words of `ledger.state`, and entries: one more than `limit` of a reason at most."""
+    found: Counter[tuple[str, str]] = Counter()
+    for count in counts(using, grace, limit):
+        found[count.source, "grace_period" if count.state == "unseen" else count.state] += count.entries
+    return [(source, reason, entries) for (source, reason), entries in sorted(found.items())]
 
 
 def stamps_in_grace(using: str, grace: timedelta) -> list[int]:

@@ -12,7 +12,7 @@ from django.db import DatabaseError, connections
 from pgcleanup import conf, sql
 from pgcleanup.columns import find_file_columns
 from pgcleanup.conf import settings
-from pgcleanup.ledger import control, fence, state
+from pgcleanup.ledger import bounded, control, fence, gauges, state
 from pgcleanup.ledger.control import Pause
 from pgcleanup.status.coverage import Coverage, coverage_of
 from pgcleanup.status.problems import Age, Kind, Problem, age, find_problems
@@ -68,6 +68,8 @@ class Status:
     """Names by what they wait for, as in `DrainReport.waiting`."""
     by_source: tuple[tuple[str, str, int], ...] = ()
     """Source, what its names wait for, how many."""
+    waiting_complete: bool = True
+    """False where the ledger is too large to be counted: then there are more, and entries are counted, not names."""
     next_due: datetime | None = None
     holders: tuple[tuple[int | None, str | None, str | None, timedelta], ...] = ()
     """Open transactions that names wait for: pid, user, application, open for at least."""
@@ -87,7 +89,7 @@ class Status:
 
 
 def look(using: str, refusals: Sequence[str] = ()) -> Status:
-    """Look at one database. Reads the whole ledger once, no table of a user's.
+    """Look at one database. Reads up to `state.LOOKED_AT` entries of the ledger, and no table of a user's.
 
     With `refusals`, sentences that say why every drain refuses to start, the database is broken. Raises
     nothing of the database's: what cannot be read is a problem, and the health is broken.
@@ -122,7 +124,12 @@ def _look(using: str, refusals: Sequence[str]) -> Status:
     recent = sql.fetch(using, _RECENT, {"recently": RECENTLY})
     last = max((row[3] for row in recent), default=None) or next(iter(sql.fetch(using, _LAST_SETTLED)), (None,))[0]
     broken = bool(refusals) or any(problem.broken for problem in found)
-    waiting = state.waiting(using, grace, find_file_columns(using))
+    is_large = state.is_large(using)
+    if is_large:
+        waiting, by_source = gauges.look(using, grace).waiting, bounded.by_source(using, grace, state.LOOKED_AT)
+    else:
+        waiting = state.waiting(using, grace, find_file_columns(using))
+        by_source = state.waiting_by_source(using, grace)
     known = control.read(using) if control.exists(using) else control.Control()
     return Status(
         database=using,
@@ -130,7 +137,8 @@ def _look(using: str, refusals: Sequence[str]) -> Status:
         problems=(*refusals, *(_told(problem) for problem in found)),
         age=age(using),
         waiting=waiting,
-        by_source=tuple(state.waiting_by_source(using, grace)),
+        by_source=tuple(by_source),
+        waiting_complete=not is_large,
         # What has failed for good keeps its stamp, which is of no use to it any more.
         next_due=state.next_due(using, grace) if waiting.get("grace_period") else None,
         holders=tuple(tuple(row[:4]) for row in fence.holders(using, grace)),

@@ -12,6 +12,7 @@ from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from pgcleanup.ledger import state
 from pgcleanup.models import PendingFileDeletion
 from pgcleanup.status import Health, age, look, problems
 from pgcleanup.status.words import ahead, duration, kept_because, listed, moment, period, plural, shown, size
@@ -134,6 +135,29 @@ def test_look_counts_by_source_and_state(in_step: None) -> None:
 
     assert status.waiting == {"grace_period": 2}
     assert status.by_source == (("project.document.file", "grace_period", 2),)
+
+
+@database
+def test_look_counts_a_large_ledger_only_so_far(in_step: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "LOOKED_AT", 3)
+    let_go(*(f"docs/{number}.txt" for number in range(5)))
+
+    found = look("default")
+
+    assert not found.waiting_complete
+    assert sum(names for _, _, names in found.by_source) == 4, "one more tells that there are more"
+
+
+@database
+def test_status_says_where_it_stopped_counting(in_step: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "LOOKED_AT", 3)
+    let_go(*(f"docs/{number}.txt" for number in range(5)))
+    out = StringIO()
+
+    call_command("pgcleanup", "status", stdout=out)
+
+    assert "Pending: at least " in out.getvalue()
+    assert "By field, as far as they were counted:" in out.getvalue()
 
 
 @database

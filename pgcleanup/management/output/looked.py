@@ -43,7 +43,8 @@ def _waiting(status: Status) -> Iterator[Line]:
     if not waiting:
         yield Line("Pending: nothing.")
         return
-    yield Line(f"Pending: {plural(sum(waiting.values()), 'file')}")
+    at_least = "" if status.waiting_complete else "at least "
+    yield Line(f"Pending: {at_least}{plural(sum(waiting.values()), 'file')}")
     order = [*REASONS, *(reason for reason in waiting if reason not in REASONS)]
     width = max(len(number(count)) for count in waiting.values())
     for reason in order:
@@ -55,7 +56,7 @@ def _waiting(status: Status) -> Iterator[Line]:
         prepared = [f"{gid} of {owner}" for gid, owner, _ in status.prepared]
         held = held_lines(holders, prepared, waiting.get("transaction", 0))
         yield from (Line(f"    {line.text.strip()}") for line in held)
-    yield Line("By field:")
+    yield Line("By field:" if status.waiting_complete else "By field, as far as they were counted:")
     width = max(len(source) for source, _, _ in status.by_source)
     sources: dict[str, list[str]] = {}
     for source, reason, count in status.by_source:

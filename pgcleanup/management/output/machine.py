@@ -61,6 +61,7 @@ def status_fields(status: Status) -> dict[str, Any]:
         "delete_files": settings.delete_files if age is not None else None,
         "paused": asdict(status.pause) if status.pause is not None else None,
         "waiting": _reasons(status.waiting),
+        "waiting_complete": status.waiting_complete,
         "by_source": [
             {"source": source, "waiting": reason, "names": names} for source, reason, names in status.by_source
         ],

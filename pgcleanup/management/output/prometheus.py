@@ -43,6 +43,11 @@ def _metrics(status: Status) -> Iterator[tuple[str, str, Sequence[Sample]]]:
         "Files that are pending, by what they wait for.",
         [({"waiting": reason}, status.waiting.get(reason, 0)) for reason in reasons],
     )
+    yield (
+        "pgcleanup_pending_files_incomplete",
+        "Whether the ledger is longer than what was counted.",
+        [({}, float(not status.waiting_complete))],
+    )
     yield "pgcleanup_paused", "Whether deletions are paused.", [({}, float(status.pause is not None))]
     yield (
         "pgcleanup_settled_entries_last_24_hours",
