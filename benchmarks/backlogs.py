@@ -17,24 +17,27 @@ from pgcleanup.drain import drain
 from pgcleanup.ledger import fence
 
 # What is drained each time.
-FILES = 10_000
+FILES = 20_000
+
+# Where the stamps begin of entries that come before all others, of those that are drained, and of those behind.
+BEFORE, DRAINED, BEHIND = 1, 10**8, 10**9
 
 # Entries that are in the ledger besides, with as many stamps as a drain gives them.
 _BESIDES = """
 WITH stamps AS (
-    INSERT INTO file_deletion_stamp (stamped_at, fence)
-    SELECT now() + %(later)s::interval, '{}' FROM generate_series(0, (%(count)s - 1) / %(a_stamp)s)
-    RETURNING id)
+    INSERT INTO file_deletion_stamp (id, stamped_at, fence)
+    OVERRIDING SYSTEM VALUE
+    SELECT %(first)s + i, now() + %(later)s::interval, '{}' FROM generate_series(0, (%(count)s - 1) / %(a_stamp)s) i)
 INSERT INTO pending_file_deletion
        (source, name, object_pk, operation, transaction_id, db_user, application_name, keep, stamp_id)
 SELECT %(source)s, 'besides/' || md5(i::text) || '.dat', i::text, 'DELETE', 1, 'app', 'bench', false,
-       first.id + i / %(a_stamp)s
-  FROM generate_series(0, %(count)s - 1) i CROSS JOIN (SELECT min(id) AS id FROM stamps) first
+       %(first)s + i / %(a_stamp)s
+  FROM generate_series(0, %(count)s - 1) i
 """
 _FENCE = """
 UPDATE file_deletion_stamp
    SET fence = ARRAY(SELECT virtualtransaction FROM pg_locks WHERE pid = %(pid)s AND locktype = 'virtualxid')
- WHERE id <= %(last)s
+ WHERE id < %(drained)s
 """
 
 
@@ -56,38 +59,39 @@ def measure(size: Size) -> Iterator[Figure]:
 def speed(
     source: str, repeats: int, *, behind: int = 0, front: int = 0, later: str = "", fenced: bool = False
 ) -> float:
-    """Return how many files a second a drain deletes that has so many to delete, and so many entries besides."""
-    times = []
-    for _ in range(repeats):
-        last = fill(source, behind=behind, front=front, later=later)
-        with psycopg.connect(os.environ["DATABASE_URL"]) as holder, connection.cursor() as cursor:
-            if fenced:
-                holder.execute("SELECT 1 FROM shop_document LIMIT 1")
-                cursor.execute(_FENCE, {"pid": holder.info.backend_pid, "last": last})
-            began = time.perf_counter()
-            report = drain(limit=FILES)
-            times.append(time.perf_counter() - began)
-        if report.counts.get("deleted") != FILES:  # type: ignore[call-overload]
-            raise SystemExit(f"the drain did something else: {report.counts} {report.problems}")
+    """Return how many files a second a drain deletes that has so many to delete, and so many entries besides.
+
+    Those before are too young, or fenced; those behind are due, as soon as the others have gone.
+    """
+    empty_ledger()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT setval(pg_get_serial_sequence('file_deletion_stamp', 'id'), %s)", [DRAINED])
+        _besides(cursor, source, front, later, first=BEFORE)
+        _besides(cursor, source, behind, "-1 second", first=BEHIND)
+    vacuum()
+    times = [_drained(source, fenced=fenced) for _ in range(repeats)]
     return FILES / median(times)
 
 
-def fill(source: str, *, behind: int = 0, front: int = 0, later: str = "") -> int:
-    """Make files that are due, and entries before and behind theirs. Returns the last stamp of those before."""
+def _drained(source: str, *, fenced: bool) -> float:
     make_files("due", FILES)
-    empty_ledger()
-    with connection.cursor() as cursor:
-        _besides(cursor, source, front, later)
-        cursor.execute("SELECT coalesce(max(id), 0) FROM file_deletion_stamp")
-        last: int = cursor.fetchone()[0]
-        record("due", FILES, source)
-        while fence.stamp("default") == fence.STAMP_SIZE:
-            pass
-        _besides(cursor, source, behind, "-1 second")
+    record("due", FILES, source)
+    while fence.stamp("default") == fence.STAMP_SIZE:
+        pass
     vacuum()
-    return last
+    with psycopg.connect(os.environ["DATABASE_URL"]) as holder, connection.cursor() as cursor:
+        if fenced:
+            holder.execute("SELECT 1 FROM shop_document LIMIT 1")
+            cursor.execute(_FENCE, {"pid": holder.info.backend_pid, "drained": DRAINED})
+        began = time.perf_counter()
+        report = drain(limit=FILES)
+        seconds = time.perf_counter() - began
+    if report.counts.get("deleted") != FILES:  # type: ignore[call-overload]
+        raise SystemExit(f"the drain did something else: {report.counts} {report.problems}")
+    return seconds
 
 
-def _besides(cursor: Any, source: str, count: int, later: str) -> None:
+def _besides(cursor: Any, source: str, count: int, later: str, *, first: int) -> None:
     if count:
-        cursor.execute(_BESIDES, {"source": source, "count": count, "later": later, "a_stamp": fence.STAMP_SIZE})
+        values = {"source": source, "count": count, "later": later, "a_stamp": fence.STAMP_SIZE, "first": first}
+        cursor.execute(_BESIDES, values)

@@ -11,7 +11,7 @@ from statistics import median
 from django.core.management import call_command
 from django.db import connection
 
-from benchmarks.backlogs import fill, speed
+from benchmarks.backlogs import speed
 from benchmarks.figures import Figure, Size
 from benchmarks.files import empty_ledger
 from benchmarks.plot import Curve, plot
@@ -29,7 +29,6 @@ def measure(size: Size) -> Iterator[Figure]:
     drained, deleted, looked = [], [], []
     for length in lengths:
         drained.append(speed(SOURCE, size.repeats, behind=length))
-        fill(SOURCE, behind=length)
         deleted.append(_delete() * 1e6)
         looked.append(_status() * 1e3)
     empty_ledger()

@@ -49,6 +49,8 @@ class Size:
     """Of what varies; the median counts."""
     rows: int
     """Of a table whose files all go."""
+    on_disk: int
+    """The same, where the files are on a disk, which may be slow to make them."""
     backlog: int
     """Entries that are in the ledger besides."""
     admin: int
@@ -65,6 +67,7 @@ class Size:
 SHORT = Size(
     repeats=3,
     rows=20_000,
+    on_disk=5_000,
     backlog=500_000,
     admin=100_000,
     unindexed=2_000_000,
@@ -75,6 +78,7 @@ SHORT = Size(
 FULL = Size(
     repeats=5,
     rows=100_000,
+    on_disk=20_000,
     backlog=10_000_000,
     admin=1_000_000,
     unindexed=20_000_000,

@@ -72,16 +72,16 @@ def workers(number: int = 1) -> Iterator[list[Worker]]:
 
 
 @contextmanager
-def worker_with(apps: str) -> Iterator[Worker]:
-    """Run one with these of `settings.APPS`, on a migrated database and a folder for files of its own."""
+def worker_with(apps: str, media: str | None = None) -> Iterator[Worker]:
+    """Run one with these of `settings.APPS`, on a migrated database and a folder in `media`, or in memory."""
     name = f"bench_{apps.replace('-', '_')}"
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as admin:
         admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         admin.execute(f"CREATE DATABASE {name}")
-    media = Path(settings.MEDIA_ROOT, name)
-    media.mkdir()
+    folder = Path(media or settings.MEDIA_ROOT, name)
+    folder.mkdir(exist_ok=True)
     url = database_url.render(connection.settings_dict | {"NAME": name})
-    worker = Worker({"PGCLEANUP_BENCH_APPS": apps, "DATABASE_URL": url, "PGCLEANUP_BENCH_MEDIA": str(media)})
+    worker = Worker({"PGCLEANUP_BENCH_APPS": apps, "DATABASE_URL": url, "PGCLEANUP_BENCH_MEDIA": str(folder)})
     try:
         worker.do("migrate")
         yield worker

@@ -17,6 +17,9 @@ from pgcleanup.triggers import Inspection
 
 T = TypeVar("T")
 _PRUNE_ROUNDS = 10
+# Of a long ledger, so many of its oldest entries are looked at for sources that no model has any more: they stay, and
+# so are among them soon.
+_OLDEST = 10_000
 
 
 def in_transaction(using: str, work: Callable[[], T]) -> T:
@@ -57,8 +60,9 @@ def report(context: Context, inspection: Inspection, *, dry_run: bool) -> DrainR
 def _report(context: Context, inspection: Inspection, *, dry_run: bool) -> DrainReport:
     using, grace, tally = context.using, context.grace, context.tally
     resolvable = {*context.columns.by_source, *ignored_sources()}
-    unresolved = [source for source in state.sources(using) if source not in resolvable]
     is_large = state.is_large(using)
+    pending = state.sources(using, looked_at=_OLDEST if is_large else None)
+    unresolved = [source for source in pending if source not in resolvable]
     waiting = gauges.look(using, grace).waiting if is_large else state.waiting(using, grace, context.columns)
     if unresolved and waiting.get("due") and not is_large:
         rows = state.waiting_by_source(using, grace)

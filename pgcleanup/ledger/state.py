@@ -160,9 +160,9 @@ def oldest_age(using: str, grace: timedelta) -> timedelta | None:
     return max(now(using) - rows[0][0] - grace, timedelta(0)) if rows else None
 
 
-def sources(using: str) -> list[str]:
+def sources(using: str, *, looked_at: int | None = None) -> list[str]:
     """Return the sources that have an entry, sorted; of a large ledger, those of its oldest entries."""
-    return [row[0] for row in sql.fetch(using, _SOURCES, {"looked_at": LOOKED_AT})]
+    return [row[0] for row in sql.fetch(using, _SOURCES, {"looked_at": looked_at or LOOKED_AT})]
 
 
 def pages(using: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
