@@ -13,7 +13,7 @@ from benchmarks.workers import Worker, worker_with
 
 # One process loads rows faster than its twin by some hundredths, for as long as both live: it depends on where their
 # memory lies. Differences as small as these take several processes, and each takes its fastest turn.
-PROCESSES, TURNS = 9, 7
+PROCESSES, TURNS = 7, 7
 SAVES = 500
 
 

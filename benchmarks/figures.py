@@ -60,7 +60,7 @@ class Size:
     objects: int
     """Of a bucket."""
     passing: int
-    """Entries that go through the ledger, one million after the other."""
+    """Entries that go through the ledger, a million after the other; none where autovacuum would have no time."""
     requests: int
 
 
@@ -71,9 +71,9 @@ SHORT = Size(
     backlog=500_000,
     admin=100_000,
     unindexed=2_000_000,
-    objects=2_000,
-    passing=200_000,
-    requests=200,
+    objects=1_500,
+    passing=0,
+    requests=100,
 )
 FULL = Size(
     repeats=5,

@@ -33,6 +33,8 @@ SELECT sum(pg_table_size(c.oid)) / 1024.0 / 1024, sum(pg_indexes_size(c.oid)) / 
 
 def measure(size: Size) -> Iterator[Figure]:
     """Let them through, and look."""
+    if not size.passing:
+        return
     Upload._meta.get_field("file").storage = Nowhere()
     sync("default", triggers=False)
     empty_ledger()

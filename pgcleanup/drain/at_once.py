@@ -54,11 +54,11 @@ def _excluded(context: Context, inspection: Inspection) -> list[str]:
     """
     known = {row.source for row in inspection.known}
     agreed = [source for source in ignored_sources() if source not in known or not context.compare_columns]
-    excluded = [c for c in context.columns.stored if c.excluded and c.storage_key in context.stores]
+    excluded = [column for column in context.columns.stored if column.excluded]
     # Of a long ledger it takes as long as the deletion of some hundred files.
     pending = state.sources(context.using) if excluded else []
     for column in excluded:
-        if column.source not in pending:
+        if column.source not in pending or column.storage_key not in context.stores:
             continue
         if context.compare_columns and inspection.still_records(column):
             context.tally.refused[column.storage_key] = (
