@@ -56,9 +56,12 @@ def main() -> None:
         tasks.migrate()
         machine = f"{server.description}, Python {platform.python_version()}, {os.cpu_count()} cores"
         print(machine)
-        figures = list(_measured(options.parts or PARTS, FULL if options.full else SHORT))
-        if options.write:
-            document.write(options.write, machine, figures)
+        figures = []
+        for figure in _measured(options.parts or PARTS, FULL if options.full else SHORT):
+            figures.append(figure)
+            if options.write:
+                # After each: a run of an hour that fails at its end has measured all the same.
+                document.write(options.write, machine, figures)
 
 
 def _measured(parts: list[str], size: Size) -> Iterator[Figure]:
