@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Tags
 
 from pgcleanup.checks.configuration import check_apps, check_databases_of_project, check_settings
 from pgcleanup.checks.copies import check_copies
-from pgcleanup.checks.database import check_database, check_owner
+from pgcleanup.checks.database import check_database, check_indexes, check_owner
 from pgcleanup.checks.storages import check_storages
 
 __all__ = ["errors", "register"]
@@ -24,6 +24,7 @@ def register() -> None:
     for check in (check_apps, check_databases_of_project, check_settings, check_storages, check_copies):
         checks.register(check, TAG)
     checks.register(check_database, TAG, Tags.database)
+    checks.register(check_indexes, TAG, Tags.database)
     # A matter of deployment: in development nearly every role is a superuser, and `migrate` would say so each time.
     checks.register(check_owner, TAG, Tags.database, deploy=True)
 

@@ -14,9 +14,11 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import Error, connections
 
-from pgcleanup import sql
+from pgcleanup import references, sql
 from pgcleanup.checks.configuration import is_readable
-from pgcleanup.status import find_problems
+from pgcleanup.columns import find_file_columns
+from pgcleanup.drain.scans import index_statement
+from pgcleanup.status import find_problems, words
 from pgcleanup.status.problems import Kind
 from pgcleanup.triggers import read_ledger
 
@@ -51,6 +53,28 @@ def check_database(*, databases: Sequence[str] | None = None, **kwargs: Any) -> 
 def check_owner(*, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Look at whose rights the record functions run with. Only with `manage.py check --deploy --database ALIAS`."""
     return [message for alias in _postgresql(databases) for message in _superusers(alias)]
+
+
+def check_indexes(*, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Name the large tables that each check of names reads from end to end, and the index that spares it."""
+    if not is_readable() or sys.argv[1:2] == ["migrate"]:
+        return []
+    return [message for alias in _postgresql(databases) for message in _without_index(alias)]
+
+
+def _without_index(alias: str) -> Iterator[CheckMessage]:
+    columns = find_file_columns(alias)
+    try:
+        scanned = references.columns_scanned(alias, columns) if len(columns) else []
+    except Error:
+        return  # somebody has the table locked, or the database does not answer, which `check_database` says
+    for column, size in scanned:
+        yield checks.Info(
+            f'{column.source} has no index in database "{alias}": to tell whether a file is still named, a drain '
+            f"reads the whole table, {words.size(size)}.",
+            hint=f"{index_statement(column)};",
+            id="pgcleanup.I001",
+        )
 
 
 def _postgresql(databases: Sequence[str] | None) -> list[str]:

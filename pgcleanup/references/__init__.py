@@ -9,6 +9,16 @@ from __future__ import annotations
 from pgcleanup.references.checking import Answer, check, check_elsewhere
 from pgcleanup.references.places import present
 from pgcleanup.references.sampling import Sample, sample
-from pgcleanup.references.scans import columns_scanned
+from pgcleanup.references.scans import bytes_read, columns_scanned, is_large
 
-__all__ = ["Answer", "Sample", "check", "check_elsewhere", "columns_scanned", "present", "sample"]
+__all__ = [
+    "Answer",
+    "Sample",
+    "bytes_read",
+    "check",
+    "check_elsewhere",
+    "columns_scanned",
+    "is_large",
+    "present",
+    "sample",
+]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import StringIO
 
 import pytest
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.db import connections, transaction
 
 from pgcleanup.drain import drain
 from pgcleanup.models import Outcome
@@ -77,3 +81,48 @@ def test_other_storages_do_not_wait(store):
 
     assert report.counts == {Outcome.DELETED: 1}
     assert pending() == ["docs/b.txt"]
+
+
+def test_dry_run_tells_its_plan_when_asked_for_details():
+    orphaned("docs/a.txt")
+
+    lines = printed("drain_deletions", "--dry-run", verbosity=2)
+
+    (plan,) = [line for line in lines if line.startswith("Plan for ") and "/media)" in line]
+    assert plan.endswith(": batches of up to 10,000 names, up to 16 files a call.")
+    (by_index,) = [line for line in lines if line.strip().startswith("project.document.thumb ")]
+    assert "by its index" in by_index
+    scanned = next(number for number, line in enumerate(lines) if line.strip().startswith("project.document.file "))
+    assert "reads the whole table" in lines[scanned]
+    assert lines[scanned + 1].strip() == (
+        'An index helps: CREATE INDEX CONCURRENTLY ON "project_document" USING hash ("file")'
+    )
+
+
+def test_dry_run_without_details_tells_no_plan():
+    orphaned("docs/a.txt")
+
+    assert not [line for line in printed("drain_deletions", "--dry-run") if line.startswith("Plan for ")]
+
+
+def test_check_of_the_database_recommends_the_index_that_would_help():
+    found = [message for message in run_checks(databases=["default"]) if message.id == "pgcleanup.I001"]
+
+    (of_file,) = [message for message in found if message.msg.startswith("project.document.file ")]
+    assert of_file.hint == 'CREATE INDEX CONCURRENTLY ON "project_document" USING hash ("file");'
+    assert not [message for message in found if "project.document.thumb" in message.msg]
+
+
+def test_check_of_a_locked_table_is_silent_and_does_not_wait_long(alias, monkeypatch):
+    monkeypatch.setattr("pgcleanup.references.scans.SIZE_LOCK_TIMEOUT", "100ms")
+    other = alias("other_session")
+    with transaction.atomic(using=other), connections[other].cursor() as cursor:
+        cursor.execute("LOCK TABLE project_document")
+
+        assert not [message for message in run_checks(databases=["default"]) if message.id == "pgcleanup.I001"]
+
+
+def printed(*arguments, **options):
+    out = StringIO()
+    call_command(*arguments, stdout=out, **options)
+    return out.getvalue().splitlines()

@@ -21,6 +21,7 @@ from pgcleanup.columns import find_file_columns
 from pgcleanup.conf import settings
 from pgcleanup.drain import DrainReport, FileResult, drain
 from pgcleanup.drain.deadline import ending_the_process
+from pgcleanup.drain.plan import plan
 from pgcleanup.exceptions import DrainRefused, PgcleanupError
 from pgcleanup.ledger import state
 from pgcleanup.management.output.base import (
@@ -37,6 +38,7 @@ from pgcleanup.management.output.drained import drained_lines
 from pgcleanup.management.output.left import Found
 from pgcleanup.management.output.listener import Listener, line_of
 from pgcleanup.management.output.machine import drain_fields, file_fields
+from pgcleanup.management.output.planned import planned_lines
 from pgcleanup.management.output.progress import progress_on
 from pgcleanup.management.service import add_watch_arguments, watch, watch_misuse
 from pgcleanup.management.stopping import Stop
@@ -127,6 +129,8 @@ class Command(DeletionCommand):
                 text = f"Stopped by {stop.name} before the end. Nothing is lost: the next drain goes on from here."
                 lines.append(Line(text, problem=True))
             self.write_lines(lines, options["verbosity"])
+            if report.dry_run and options["verbosity"] > 1:
+                self.write_lines(_planned(using), options["verbosity"])
         if exit_code:
             raise Ended("the drain reported problems", returncode=exit_code)
 
@@ -209,6 +213,13 @@ class Command(DeletionCommand):
             yield lambda result: self.stdout.write(line_of(result, hypothetical=hypothetical))
         elif verbosity and sys.stderr.isatty() and not options["no_progress"]:
             yield stack.enter_context(progress_on(sys.stderr, _due(using, grace)))
+
+
+def _planned(using: str) -> list[Line]:
+    try:
+        return list(planned_lines(plan(using)))
+    except DatabaseError as error:
+        return [Line(f"The plan cannot be told at the moment: {str(error).splitlines()[0]}")]
 
 
 def _found(report: DrainReport, using: str) -> Found:
