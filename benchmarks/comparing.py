@@ -12,9 +12,8 @@ from benchmarks.settings import APPS
 from benchmarks.workers import Worker, worker_with
 
 # One process loads rows faster than its twin by some hundredths, for as long as both live: it depends on where their
-# memory lies. Differences as small as these take several processes, and each takes its fastest turn.
-PROCESSES, TURNS = 7, 7
-SAVES = 500
+# memory lies. Differences as small as these take several processes, and the fastest of many short turns of each.
+PROCESSES, LOADS, TURNS, SAVES = 7, 7, 40, 50
 
 
 def measure(size: Size) -> Iterator[Figure]:
@@ -36,19 +35,21 @@ def _without_a_change(size: Size) -> Iterator[Figure]:
             workers = {apps: stack.enter_context(worker_with(apps)) for apps in APPS}
             for worker in workers.values():
                 worker.do("fill", rows, False)
-            loads.append(_fastest(workers, "load"))
-            saves.append(_fastest(workers, "save", SAVES))
+            loads.append(_fastest(workers, LOADS, "load"))
+            saves.append(_fastest(workers, TURNS, "save", SAVES))
     for what, times in ((f"loading {rows:,} rows", loads), ("saving without a change of the file", saves)):
         nothing, theirs, ours = (median(found[apps] for found in times) for apps in APPS)
         yield Figure(f"{what}: pgcleanup / nothing installed", ours / nothing, at_most=1.03)
         yield Figure("  django-cleanup / nothing installed", theirs / nothing)
 
 
-def _fastest(workers: dict[str, Worker], task: str, *arguments: int) -> dict[str, float]:
+def _fastest(workers: dict[str, Worker], turns: int, task: str, *arguments: int) -> dict[str, float]:
     times: dict[str, list[float]] = defaultdict(list)
-    for _ in range(TURNS):
-        for apps, worker in workers.items():
-            times[apps].append(worker.do(task, *arguments))
+    order = list(workers)
+    for _ in range(turns):
+        order.append(order.pop(0))  # who comes first has the memory's caches for itself
+        for apps in order:
+            times[apps].append(workers[apps].do(task, *arguments))
     return {apps: min(seconds) for apps, seconds in times.items()}
 
 
@@ -58,7 +59,7 @@ def _deleting(workers: dict[str, Worker], size: Size) -> Iterator[Figure]:
         theirs.append(delete(workers["django-cleanup"], size.rows))
         ours.append(delete(workers["pgcleanup"], size.rows))
         gone.append(ours[-1] + drain(workers["pgcleanup"], size.rows))
-    what = f"QuerySet.delete() of {size.rows:,} rows"
+    what = f"QuerySet.delete() of {size.rows:,} rows with files in memory"
     yield Figure(f"{what}, until it returns: django-cleanup / pgcleanup", ratio(theirs, ours), at_least=15)
     yield Figure("  until the last file is gone: django-cleanup / pgcleanup", ratio(theirs, gone), at_least=3)
 
