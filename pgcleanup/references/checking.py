@@ -19,11 +19,17 @@ from pgcleanup.references.places import PRESENT, places, rendered
 # The check holds a lock on each table while it waits for the next. Well below deadlock_timeout: a migration that has
 # locked one table and then wants another would wait for us as we wait for it, and PostgreSQL would end it. A policy
 # that would hide rows raises an error instead.
+#
+# Lists that do not fit into work_mem are not hashed but searched from end to end for each row: names that were let go
+# a hundred times each, while a transaction held all of them up, took hours that way.
 _FOR_THE_CHECK = """
-SELECT set_config('lock_timeout', least(500, setting::int4 / 2)::text, true), set_config('row_security', 'off', true)
+SELECT set_config('lock_timeout', least(500, setting::int4 / 2)::text, true), set_config('row_security', 'off', true),
+       set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')) / 1024, %(list_kb)s)::text, true)
   FROM pg_catalog.pg_settings
  WHERE name = 'deadlock_timeout'
 """
+# More than the planner reckons with for an element of a list.
+_LIST_BYTES = 128
 _SECONDS_BETWEEN_CHECKS = 0.1
 
 # The names once, however many columns there are. = ANY (SELECT ...), never = ANY (an array): as a generic plan
@@ -126,6 +132,7 @@ def check(
     parameters = {
         "names": sql.text_array(names),
         "claimed": sql.integer_array(claimed or ()),
+        "list_kb": _list_kb(names, claimed or ()),
         "blocking": [source for source, place in sources.items() if place == key],
         "other_storages": [source for source, place in sources.items() if place != key],
         "grace": grace,
@@ -145,6 +152,7 @@ def check_elsewhere(using: str, columns: FileColumns, key: str, names: Sequence[
     parameters = {
         "names": sql.text_array(names),
         "claimed": sql.integer_array(()),
+        "list_kb": _list_kb(names),
         "blocking": [],
         "other_storages": [column.source for column in columns.stored if column.storage_key != key],
         "grace": grace,
@@ -152,6 +160,10 @@ def check_elsewhere(using: str, columns: FileColumns, key: str, names: Sequence[
     branches = [_ENTRIES] if sql.fetch(using, "SELECT to_regclass('pending_file_deletion')")[0][0] else []
     with drain_transaction(using):
         return _ask(using, branches, columns.naming(key), parameters)
+
+
+def _list_kb(*lists: Sequence[Any]) -> int:
+    return 1024 + sum(map(len, lists)) * _LIST_BYTES // 1024
 
 
 def _ask(using: str, branches: list[str], columns: FileColumns, parameters: dict[str, Any]) -> Answer:
@@ -176,7 +188,7 @@ def _rolled_back(using: str, statement: str, parameters: dict[str, Any]) -> list
     while True:
         try:
             with transaction.atomic(using=using):
-                sql.execute(using, _FOR_THE_CHECK)
+                sql.execute(using, _FOR_THE_CHECK, parameters)
                 rows = sql.fetch(using, statement, {**parameters, **fence_parameters()})
                 transaction.set_rollback(True, using=using)
             return rows
