@@ -13,7 +13,7 @@ from benchmarks.workers import Worker, worker_with
 
 # One process loads rows faster than its twin by some hundredths, for as long as both live: it depends on where their
 # memory lies. Differences as small as these take several processes, and the fastest of many short turns of each.
-PROCESSES, LOADS, TURNS, SAVES = 7, 7, 40, 50
+LOADS, TURNS, SAVES = 7, 40, 50
 
 
 def measure(size: Size) -> Iterator[Figure]:
@@ -30,7 +30,7 @@ def measure(size: Size) -> Iterator[Figure]:
 def _without_a_change(size: Size) -> Iterator[Figure]:
     rows = min(size.rows, 20_000)
     loads, saves = [], []
-    for _ in range(PROCESSES):
+    for _ in range(size.processes):
         with ExitStack() as stack:
             workers = {apps: stack.enter_context(worker_with(apps)) for apps in APPS}
             for worker in workers.values():

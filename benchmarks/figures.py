@@ -47,6 +47,8 @@ class Size:
 
     repeats: int
     """Of what varies; the median counts."""
+    processes: int
+    """Of what differs from process to process; the median counts, too."""
     rows: int
     """Of a table whose files all go."""
     on_disk: int
@@ -66,17 +68,19 @@ class Size:
 
 SHORT = Size(
     repeats=3,
+    processes=3,
     rows=20_000,
     on_disk=5_000,
     backlog=500_000,
     admin=100_000,
     unindexed=2_000_000,
-    objects=1_500,
+    objects=1_000,
     passing=0,
-    requests=100,
+    requests=50,
 )
 FULL = Size(
     repeats=5,
+    processes=7,
     rows=100_000,
     on_disk=20_000,
     backlog=10_000_000,
