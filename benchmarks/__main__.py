@@ -18,8 +18,19 @@ if TYPE_CHECKING:
 
     from benchmarks.figures import Figure, Measure, Size
 
-PARTS = tuple(
-    "comparing recording draining disk clouds unindexed backlogs curves passing syncing on_commit admin".split()  # noqa: SIM905
+PARTS = (
+    "comparing",
+    "recording",
+    "draining",
+    "disk",
+    "clouds",
+    "unindexed",
+    "backlogs",
+    "curves",
+    "passing",
+    "syncing",
+    "on_commit",
+    "admin",
 )
 MEMORY = "/dev/shm"  # noqa: S108 - only folders that nobody else can guess are made there
 # As a server is run whose data matter, and not as one for tests. Its memory is that of a small machine.

@@ -43,11 +43,7 @@ SELECT DISTINCT r.rolname
 
 def check_database(*, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Look at the ledger, the triggers and the age of each of these databases. Never raises for the database."""
-    # `migrate` runs the checks before it works: they would advise to run what is running, and `after_migrate`
-    # says once more what is still so when it is done.
-    if not is_readable() or sys.argv[1:2] == ["migrate"]:
-        return []
-    return [message for alias in _postgresql(databases) for message in _problems(alias)]
+    return [message for alias in _to_be_looked_at(databases) for message in _problems(alias)]
 
 
 def check_owner(*, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
@@ -57,9 +53,7 @@ def check_owner(*, databases: Sequence[str] | None = None, **kwargs: Any) -> lis
 
 def check_indexes(*, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Name the large tables that each check of names reads from end to end, and the index that spares it."""
-    if not is_readable() or sys.argv[1:2] == ["migrate"]:
-        return []
-    return [message for alias in _postgresql(databases) for message in _without_index(alias)]
+    return [message for alias in _to_be_looked_at(databases) for message in _without_index(alias)]
 
 
 def _without_index(alias: str) -> Iterator[CheckMessage]:
@@ -75,6 +69,12 @@ def _without_index(alias: str) -> Iterator[CheckMessage]:
             hint=f"{index_statement(column)};",
             id="pgcleanup.I001",
         )
+
+
+def _to_be_looked_at(databases: Sequence[str] | None) -> list[str]:
+    # `migrate` runs the checks before it works: they would advise to run what is running, and `after_migrate`
+    # says once more what is still so when it is done.
+    return _postgresql(databases) if is_readable() and sys.argv[1:2] != ["migrate"] else []
 
 
 def _postgresql(databases: Sequence[str] | None) -> list[str]:

@@ -40,12 +40,12 @@ def plan(using: str) -> Iterator[StoragePlan]:
         DatabaseError: somebody has a table locked, so that its size cannot be had.
     """
     columns = find_file_columns(using)
-    read = references.bytes_read(using, columns) if len(columns) else []
+    plans = {column: _column_plan(column, size) for column, size in references.bytes_read(using, columns)}
+    # As in `Run`: where one storage's checks read a large table, the batches of all are as large.
+    batch = WORTH_A_SCAN if any(found.create_index for found in plans.values()) else BATCH_SIZE
     for key, store in find_stores(columns).items():
-        naming = columns.naming(key)
-        plans = tuple(_column_plan(column, size) for column, size in read if column in naming)
-        batch = WORTH_A_SCAN if any(found.create_index for found in plans) else BATCH_SIZE
-        yield StoragePlan(store.label, batch, store.adapter.at_once, plans)
+        asked = tuple(plans[column] for column in columns.naming(key) if column in plans)
+        yield StoragePlan(store.label, batch, store.adapter.at_once, asked)
 
 
 def _column_plan(column: FileColumn, size: int | None) -> ColumnPlan:

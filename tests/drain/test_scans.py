@@ -90,6 +90,7 @@ def test_dry_run_tells_its_plan_when_asked_for_details():
 
     (plan,) = [line for line in lines if line.startswith("Plan for ") and "/media)" in line]
     assert plan.endswith(": batches of up to 10,000 names, up to 16 files a call.")
+    assert all("up to 10,000 names" in line for line in lines if line.startswith("Plan for ")), "of all storages"
     (by_index,) = [line for line in lines if line.strip().startswith("project.document.thumb ")]
     assert "by its index" in by_index
     scanned = next(number for number, line in enumerate(lines) if line.strip().startswith("project.document.file "))

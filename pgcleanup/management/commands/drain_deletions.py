@@ -128,9 +128,9 @@ class Command(DeletionCommand):
             if report.stopped:
                 text = f"Stopped by {stop.name} before the end. Nothing is lost: the next drain goes on from here."
                 lines.append(Line(text, problem=True))
-            self.write_lines(lines, options["verbosity"])
             if report.dry_run and options["verbosity"] > 1:
-                self.write_lines(_planned(using), options["verbosity"])
+                lines += _planned(using)
+            self.write_lines(lines, options["verbosity"])
         if exit_code:
             raise Ended("the drain reported problems", returncode=exit_code)
 
