@@ -11,7 +11,7 @@ from django.db import connection
 from benchmarks.figures import Figure, Size
 from pgcleanup.triggers import sync
 
-REPEATS = 30
+REPEATS = 100
 
 
 def measure(size: Size) -> Iterator[Figure]:

@@ -14,9 +14,7 @@ from django.db import models, router
 from pgcleanup import sql
 from pgcleanup.cleanup import is_ignored, is_selected
 from pgcleanup.conf import settings
-from pgcleanup.storage_keys import storage_key, unwrapped
-
-UNUSABLE = "unusable"
+from pgcleanup.storage_keys import StorageKeys, unwrapped
 
 _TEXT_FIELDS = (models.CharField, models.TextField, models.FileField)
 
@@ -162,6 +160,7 @@ class _Labels:
         self._excluded = _lower(settings.exclude)
         self._included = _lower(settings.include)
         self._selected_only = settings.columns == "selected"
+        self.storage_keys = StorageKeys()
         self._extra = {field for label in settings.extra_references if (field := _find(label)) is not None}
 
     def fields_of(self, model: type[models.Model]) -> list[models.Field[Any, Any]]:
@@ -198,22 +197,10 @@ def _column(field: models.Field[Any, Any], using: str, labels: _Labels, *, allow
         table=table,
         column=sql.unquoted(column),
         primary_key=tuple(_primary_key(model, using)),
-        storage_key=_storage_key(field) if isinstance(field, models.FileField) else None,
+        storage_key=labels.storage_keys.of(field) if isinstance(field, models.FileField) else None,
         excluded=excluded,
         recorded=allowed and not excluded,
     )
-
-
-def _storage_key(field: models.FileField) -> str:
-    """Return the key of the field's storage, or one that no storage has where it cannot be set up.
-
-    Broken storage settings must not break a migration. The drain refuses such a storage by itself, since
-    the key differs from the database's, and a check names it.
-    """
-    try:
-        return storage_key(field.storage)
-    except Exception as error:  # whatever a third party's storage raises when it is made
-        return f"{UNUSABLE}: {type(error).__name__}"
 
 
 def _primary_key(model: type[models.Model], using: str) -> Iterator[str]:

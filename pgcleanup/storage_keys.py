@@ -8,7 +8,10 @@ import re
 from typing import Any
 
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage
+from django.db.models import FileField
 from django.utils.functional import LazyObject, empty
+
+UNUSABLE = "unusable"
 
 # What decides which file a name means, over the storages that people use (django-storages among them). Nothing that
 # only says how to get there, such as Google Cloud's custom_endpoint and project_id: that makes no other place.
@@ -44,6 +47,33 @@ def storage_key(storage: Storage) -> str:
     that the other one's rows still name.
     """
     return hashlib.sha256(repr(_place(unwrapped(storage))).encode()).hexdigest()[:32]
+
+
+class StorageKeys:
+    """The keys of many fields' storages, each storage looked at once: resolving a location asks the file system.
+
+    For one pass over the models, no longer: a storage may be another place after its settings have changed.
+    """
+
+    def __init__(self) -> None:
+        # With the storage itself: the id of one that is gone may be another's.
+        self._known: dict[int, tuple[Storage, str]] = {}
+
+    def of(self, field: FileField) -> str:
+        """Return the key of the field's storage, or one that no storage has where it cannot be set up.
+
+        Broken storage settings must not break a migration. The drain refuses such a storage by itself, since
+        the key differs from the database's, and a check names it.
+        """
+        try:
+            return self._of_storage(field.storage)
+        except Exception as error:  # whatever a third party's storage raises when it is made
+            return f"{UNUSABLE}: {type(error).__name__}"
+
+    def _of_storage(self, storage: Storage) -> str:
+        if id(storage) not in self._known:
+            self._known[id(storage)] = storage, storage_key(storage)
+        return self._known[id(storage)][1]
 
 
 def describe(storage: Storage) -> str:

@@ -64,4 +64,4 @@ def _shelf(number: int) -> type[models.Model]:
     )
 
 
-SHELVES = [_shelf(number) for number in range(49)]
+SHELVES = [_shelf(number) for number in range(46)]

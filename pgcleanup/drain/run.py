@@ -13,7 +13,6 @@ from itertools import islice
 
 from django.db import DatabaseError, connections
 
-from pgcleanup.columns import UNUSABLE
 from pgcleanup.conf import settings
 from pgcleanup.drain import breaker, closing
 from pgcleanup.drain.at_once import find_defaults, settle_at_once
@@ -31,6 +30,7 @@ from pgcleanup.drain.surroundings import Surroundings, look_around
 from pgcleanup.exceptions import ConnectionLost, OtherDatabaseFailed
 from pgcleanup.ledger import claims, fence, outages, state
 from pgcleanup.ledger.claims import Cursor
+from pgcleanup.storage_keys import UNUSABLE
 from pgcleanup.storages import Calls
 
 # The largest batch. A storage that does not get through one in its time gets smaller ones.

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pgcleanup.columns import UNUSABLE, FileColumns
+from pgcleanup.columns import FileColumns
 from pgcleanup.drain.deliver import ReceiverError
 from pgcleanup.ledger.claims import Claim
-from pgcleanup.storage_keys import describe
+from pgcleanup.storage_keys import UNUSABLE, describe
 from pgcleanup.storages import Adapter, Calls, LocalAdapter, adapter_for
 from pgcleanup.storages.errors import is_forbidden
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from pgcleanup import sql
 from pgcleanup.columns import FileColumn
@@ -40,14 +40,14 @@ WITH RECURSIVE wanted AS (
     UNION
     SELECT i.inhrelid, f.root FROM family f JOIN pg_catalog.pg_inherits i ON i.inhparent = f.oid
 ), own AS MATERIALIZED (
-    SELECT p.oid
-      FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-     WHERE n.nspname = %(schema)s AND p.proname LIKE 'pgcleanup\_%%' AND p.prorettype = 'pg_catalog.trigger'::regtype
+    SELECT p.oid, p.proname
+      FROM pg_catalog.pg_proc p
+     WHERE p.pronamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = %(schema)s)
+       AND p.proname LIKE 'pgcleanup\_%%' AND p.prorettype = 'pg_catalog.trigger'::regtype
 ), placed AS MATERIALIZED (
-    SELECT g.tgrelid, pg_catalog.json_agg(pg_catalog.json_build_object(
-               'name', g.tgname, 'enabled', g.tgenabled, 'type', g.tgtype, 'function', p.proname,
-               'cloned', g.tgparentid <> 0)) AS triggers
-      FROM pg_catalog.pg_trigger g JOIN own ON own.oid = g.tgfoid JOIN pg_catalog.pg_proc p ON p.oid = own.oid
+    SELECT g.tgrelid, pg_catalog.json_agg(pg_catalog.json_build_array(
+               g.tgname, g.tgenabled, g.tgtype, own.proname, g.tgparentid <> 0)) AS triggers
+      FROM pg_catalog.pg_trigger g JOIN own ON own.oid = g.tgfoid
      GROUP BY g.tgrelid
 )
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, c.relispartition,
@@ -59,7 +59,7 @@ SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, c.relispartition,
        (SELECT pg_catalog.json_object_agg(a.attname, pg_catalog.json_build_array(a.attnum, a.atttypid::bigint))
           FROM pg_catalog.pg_attribute a
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-           AND a.attname = ANY(%(columns)s)) AS attributes,
+           AND a.attname = ANY(%(columns)s::name[])) AS attributes,
        coalesce(placed.triggers, '[]') AS triggers
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -69,15 +69,17 @@ SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, c.relispartition,
 """
 
 _FUNCTIONS = r"""
-SELECT p.proname, pg_catalog.md5(p.prosrc), coalesce(d.description, ''), p.prosecdef, coalesce(p.proconfig, '{}'),
-       ARRAY(SELECT x.grantee::regrole::text
-               FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) x),
+SELECT p.proname, pg_catalog.md5(p.prosrc), coalesce(d.description, ''), p.prosecdef,
+       pg_catalog.array_to_string(p.proconfig, E'\n'),
+       (SELECT pg_catalog.array_agg(x.grantee::regrole::text)
+          FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) x
+         WHERE x.grantee <> p.proowner),
        p.proowner::regrole::text,
        coalesce(pg_catalog.has_table_privilege(p.proowner, pg_catalog.to_regclass(%(ledger)s), 'INSERT'), false)
   FROM pg_catalog.pg_proc p
-  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
   LEFT JOIN pg_catalog.pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_catalog.pg_proc'::regclass
- WHERE n.nspname = %(schema)s AND p.proname LIKE 'pgcleanup\_%%' AND p.prorettype = 'pg_catalog.trigger'::regtype
+ WHERE p.pronamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = %(schema)s)
+   AND p.proname LIKE 'pgcleanup\_%%' AND p.prorettype = 'pg_catalog.trigger'::regtype
 """
 
 
@@ -92,8 +94,7 @@ class Ledger:
     owner: str
 
 
-@dataclass(frozen=True, slots=True)
-class InstalledTrigger:
+class InstalledTrigger(NamedTuple):
     """A trigger of ours as the catalog has it."""
 
     name: str
@@ -107,24 +108,23 @@ class InstalledTrigger:
         return self.enabled in "OA"
 
 
-@dataclass(frozen=True, slots=True)
-class InstalledFunction:
+class InstalledFunction(NamedTuple):
     """A function of ours as the catalog has it."""
 
     name: str
     body_md5: str
     comment: str
     security_definer: bool
-    config: tuple[str, ...]
-    grantees: tuple[str, ...]
-    """Who may execute it; "-" is everybody."""
+    config: str | None
+    """Its SET clauses, a line each; None without one."""
+    grantees: frozenset[str]
+    """Who may execute it besides its owner; "-" is everybody."""
     owner: str
     owner_may_record: bool
     """Whether its owner, as whom it runs, may write the ledger."""
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
+class Relation(NamedTuple):
     """A table with what matters of it."""
 
     oid: int
@@ -137,7 +137,7 @@ class Relation:
     owner: str
     quoted: tuple[str, ...]
     roots: tuple[int, ...]
-    attributes: Mapping[str, tuple[int, int]]
+    attributes: Mapping[str, Sequence[int]]
     """Column name → attribute number, type oid; only columns that some file column or primary key is named after."""
     triggers: tuple[InstalledTrigger, ...]
 
@@ -171,8 +171,8 @@ def read_catalog(using: str, ledger: Ledger, columns: Sequence[FileColumn]) -> C
     """Read what is installed for these columns, and what of ours is installed elsewhere."""
     names = {column.column for column in columns} | {part for column in columns for part in column.primary_key}
     parameters = {
-        "tables": sorted({column.table for column in columns}),
-        "columns": sorted(names),
+        "tables": sql.text_array(sorted({column.table for column in columns})),
+        "columns": sql.text_array(sorted(names)),
         "schema": ledger.schema,
     }
     relations = [_relation(row) for row in sql.fetch(using, _RELATIONS, parameters)]
@@ -182,27 +182,14 @@ def read_catalog(using: str, ledger: Ledger, columns: Sequence[FileColumn]) -> C
 
 
 def _relation(row: tuple[Any, ...]) -> Relation:
-    oid, schema, name, kind, is_partition, has_children, has_parent, owner, quoted, roots, attributes, triggers = row
-    attributes, triggers = _decoded(attributes) or {}, _decoded(triggers)
-    return Relation(
-        oid,
-        schema,
-        name,
-        kind,
-        is_partition,
-        has_children,
-        has_parent,
-        owner,
-        quoted=tuple(quoted or ()),
-        roots=tuple(roots or ()),
-        attributes={name: (number, type_oid) for name, (number, type_oid) in attributes.items()},
-        triggers=tuple(InstalledTrigger(**trigger) for trigger in triggers if trigger["name"].startswith(PREFIX)),
-    )
+    *plain, quoted, roots, attributes, triggers = row
+    ours = [InstalledTrigger(*trigger) for trigger in _decoded(triggers) if trigger[0].startswith(PREFIX)]
+    return Relation._make((*plain, tuple(quoted or ()), tuple(roots or ()), _decoded(attributes) or {}, tuple(ours)))
 
 
 def _function(row: tuple[Any, ...]) -> InstalledFunction:
     name, body_md5, comment, security_definer, config, grantees, *owner = row
-    return InstalledFunction(name, body_md5, comment, security_definer, tuple(config), tuple(grantees), *owner)
+    return InstalledFunction(name, body_md5, comment, security_definer, config, frozenset(grantees or ()), *owner)
 
 
 def _decoded(value: Any) -> Any:

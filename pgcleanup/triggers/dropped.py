@@ -9,8 +9,8 @@ from django.core.files.storage import Storage, storages
 from django.db import models
 
 from pgcleanup import sql
-from pgcleanup.columns import UNUSABLE, FileColumn, FileColumns, is_left_alone
-from pgcleanup.storage_keys import storage_key, unwrapped
+from pgcleanup.columns import FileColumn, FileColumns, is_left_alone
+from pgcleanup.storage_keys import UNUSABLE, storage_key, unwrapped
 from pgcleanup.triggers.coverage import KnownColumn
 
 

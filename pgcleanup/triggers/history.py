@@ -18,13 +18,12 @@ _TYPE = 27  # pg_trigger.tgtype: row 1, before 2, delete 8, update 16
 
 # No row where there is no history to guard.
 _READ = """
-SELECT g.tgenabled::text, g.tgtype, p.proname, pg_catalog.md5(p.prosrc), coalesce(d.description, '')
-  FROM pg_catalog.pg_class c
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+SELECT g.tgenabled::text, g.tgtype, p.proname, pg_catalog.md5(p.prosrc),
+       pg_catalog.obj_description(p.oid, 'pg_proc')
+  FROM (SELECT pg_catalog.to_regclass(%(history)s) AS oid) c
   LEFT JOIN pg_catalog.pg_trigger g ON g.tgrelid = c.oid AND g.tgname = %(guard)s
   LEFT JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
-  LEFT JOIN pg_catalog.pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_catalog.pg_proc'::regclass
- WHERE n.nspname = %(schema)s AND c.relname = %(history)s
+ WHERE c.oid IS NOT NULL
 """
 _PLACE = """
 SELECT n.nspname
@@ -36,7 +35,7 @@ SELECT n.nspname
 
 def guard_state(using: str, ledger: Ledger) -> State | None:
     """Return how the history is guarded; None where there is no history."""
-    rows = sql.fetch(using, _READ, {"guard": GUARD, "schema": ledger.schema, "history": HISTORY})
+    rows = sql.fetch(using, _READ, {"guard": GUARD, "history": sql.qualified(ledger.schema, HISTORY)})
     if not rows:
         return None
     enabled, type_, function, body_md5, comment = rows[0]

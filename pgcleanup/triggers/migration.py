@@ -58,10 +58,10 @@ class Statements:
 def statements(using: str, catalog: Catalog, columns: FileColumns, *, everything: bool = False) -> Statements:
     """Return what the database lacks, or, with `everything`, all that it needs, as if it had nothing of ours."""
     if everything:
-        bare = tuple(replace(relation, triggers=()) for relation in catalog.relations)
+        bare = tuple(relation._replace(triggers=()) for relation in catalog.relations)
         catalog = replace(catalog, relations=bare, functions={})
     plan = make_plan(catalog, columns)
-    triggers = [replace(trigger, function=replace(trigger.function, portable=True)) for trigger in plan.triggers]
+    triggers = [trigger._replace(function=trigger.function._replace(portable=True)) for trigger in plan.triggers]
     ledger = sql.qualified(catalog.ledger.schema, LEDGER)
     steps = [
         *_functions_and_triggers(using, triggers, plan, catalog),
@@ -138,7 +138,7 @@ def _definitions(using: str, names: Iterable[str], catalog: Catalog) -> Iterator
     for name, definition, comment in sql.fetch(using, _DEFINITIONS, {"schema": schema, "functions": there}):
         function = sql.qualified(schema, name)
         installed = catalog.functions[name]
-        others = sorted(set(installed.grantees) - {installed.owner, "-"})
+        others = sorted(installed.grantees - {"-"})
         grants = [where_role_exists(f"GRANT EXECUTE ON FUNCTION {function}() TO {role}", role) for role in others]
         yield (
             name,

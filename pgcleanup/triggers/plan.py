@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from pgcleanup.columns import FileColumn
 from pgcleanup.triggers import render
@@ -12,7 +13,7 @@ from pgcleanup.triggers.catalog import Catalog, InstalledFunction, InstalledTrig
 from pgcleanup.triggers.render import Form, Kind, Table
 from pgcleanup.triggers.tables import tables_to_record
 
-_CONFIG = ("search_path=pg_catalog, pg_temp",)
+_CONFIG = "search_path=pg_catalog, pg_temp"
 
 
 class State(str, Enum):
@@ -25,8 +26,7 @@ class State(str, Enum):
     STRAY = "stray"
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """A record function as it should be."""
 
     name: str
@@ -49,8 +49,7 @@ class Function:
         return f"pgcleanup:{digest}:{body_md5}"
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(NamedTuple):
     """One trigger of a table, its state, and the function it fires."""
 
     table: Table
@@ -212,10 +211,10 @@ def _is_current(function: Function, installed: InstalledFunction | None) -> bool
         # The second is asked only where the first differs: a sync with nothing to do takes a few milliseconds.
         and (
             installed.comment == function.comment(installed.body_md5)
-            or installed.comment == replace(function, portable=True).comment(installed.body_md5)
+            or installed.comment == function._replace(portable=True).comment(installed.body_md5)
         )
         and installed.security_definer
         and installed.config == _CONFIG
         and installed.owner_may_record
-        and set(installed.grantees) - {installed.owner} == function.grant_to
+        and installed.grantees == function.grant_to
     )

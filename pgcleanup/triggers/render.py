@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
 
 from pgcleanup import sql, templates
 
@@ -50,8 +51,7 @@ class Form(Enum):
     FOREIGN = "foreign"  # by row, no TRUNCATE before PostgreSQL 16
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(NamedTuple):
     """A column as the catalog has it now."""
 
     name: str
@@ -95,7 +95,11 @@ class Table:
 
 def function_name(kind: Kind, target: Table) -> str:
     """Name a table's function: readable, cut to what PostgreSQL keeps, unique by a digest of schema and table."""
-    schema, table = target.functions_of or (target.schema, target.name)
+    return _function_name(kind, *(target.functions_of or (target.schema, target.name)))
+
+
+@lru_cache(maxsize=4096)  # as the other one for every sync and drain: they compare all functions
+def _function_name(kind: Kind, schema: str, table: str) -> str:
     digest = _table_digest(schema, table)
     room = _MAX_IDENTIFIER_BYTES - len(f"{PREFIX}{kind.value}__{digest}")
     readable = table.encode()[:room].decode(errors="ignore")
@@ -150,7 +154,9 @@ def render_trigger(kind: Kind, table: Table, function: str) -> str:
 def trigger_type(kind: Kind, table: Table) -> int:
     """Return `pg_trigger.tgtype` of the trigger as rendered (pg_trigger.h: row 1, before 2, delete 8, update 16,
     truncate 32)."""
-    return {Kind.ROW: 17 if table.form is Form.PLAIN else 25, Kind.DELETE: 8, Kind.TRUNCATE: 34}[kind]
+    if kind is Kind.ROW:
+        return 17 if table.form is Form.PLAIN else 25
+    return 8 if kind is Kind.DELETE else 34
 
 
 def template_names() -> list[str]:
@@ -158,7 +164,6 @@ def template_names() -> list[str]:
     return sorted({name for kind in Kind for name in _parts(kind)})
 
 
-@lru_cache(maxsize=4096)
 def digest(kind: Kind, table: Table, ledger_schema: str, *, portable: bool = False) -> str:
     """Fingerprint all that a function is rendered from, without rendering it: whoever changes what this module
     makes of the same template and columns gives the template a new version.
@@ -166,13 +171,17 @@ def digest(kind: Kind, table: Table, ledger_schema: str, *, portable: bool = Fal
     The columns' types count: when one changes, sessions that have the function's old plan cached must get
     a new one, and replacing the function is what makes them. Only the names count in a `portable` one.
     """
-    versions = [templates.digest(name) for name in _parts(kind)]
     file_columns = table.columns_for(kind)
     columns: tuple[object, ...] = file_columns, table.primary_key
     if portable:
         columns = tuple([(column.name, column.source) for column in (*file_columns, *table.primary_key)])
-    parts = (versions, ledger_schema, function_name(kind, table), *columns)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
+    return _digest(kind, ledger_schema, function_name(kind, table), columns)
+
+
+@lru_cache(maxsize=4096)
+def _digest(kind: Kind, ledger_schema: str, function: str, columns: tuple[object, ...]) -> str:
+    versions = [templates.digest(name) for name in _parts(kind)]
+    return hashlib.sha256(repr((versions, ledger_schema, function, *columns)).encode()).hexdigest()[:40]
 
 
 def body_md5(function_sql: str) -> str:
@@ -199,15 +208,11 @@ def _render(template: str, kind: Kind, table: Table, ledger_schema: str) -> str:
         "all_sources": _array(column.source for column in columns),
         "columns": _array(column.name for column in columns),
         "attnums": "'{" + ",".join(str(column.number) for column in columns) + "}'::int2[]",
-        "old_names": _concats("OLD", file_columns),
-        "new_names": _concats("NEW", file_columns),
-        "primary_key": key_as_text([f"concat(OLD.{sql.quote_identifier(part.name)})" for part in table.primary_key]),
-        "moved_primary_key": key_as_text(
-            [f"_old[{len(file_columns) + index + 1}]" for index in range(len(table.primary_key))]
-        ),
-        "primary_key_of_row": key_as_text(
-            [f"concat(o.{sql.quote_identifier(part.name)})" for part in table.primary_key]
-        ),
+        "old_names": ", ".join(_concats("OLD", file_columns)),
+        "new_names": ", ".join(_concats("NEW", file_columns)),
+        "primary_key": key_as_text(_concats("OLD", table.primary_key)),
+        "moved_primary_key": key_as_text([f"_old[{i + 1}]" for i in range(len(file_columns), len(columns))]),
+        "primary_key_of_row": key_as_text(_concats("o", table.primary_key)),
         "columns_of_row": ", ".join(f"o.{sql.quote_identifier(column.name)}" for column in columns),
         "values_of_row": ", ".join(
             f"({sql.quote_literal(column.source)}, concat(o.{sql.quote_identifier(column.name)}))"
@@ -244,8 +249,8 @@ def _array(values: Iterable[str]) -> str:
     return f"ARRAY[{items}]::text[]"
 
 
-def _concats(row: str, columns: Sequence[Attribute]) -> str:
-    return ", ".join(f"concat({row}.{sql.quote_identifier(column.name)})" for column in columns)
+def _concats(row: str, columns: Sequence[Attribute]) -> list[str]:
+    return [f"concat({row}.{sql.quote_identifier(column.name)})" for column in columns]
 
 
 def key_as_text(parts: list[str]) -> str:

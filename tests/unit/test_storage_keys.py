@@ -14,10 +14,11 @@ from django.core.files.storage import (
     default_storage,
     storages,
 )
+from django.db import models
 from django.utils.deconstruct import deconstructible
 from pytest_django import Settings
 
-from pgcleanup.storage_keys import describe, storage_key, unwrapped
+from pgcleanup.storage_keys import UNUSABLE, StorageKeys, describe, storage_key, unwrapped
 from tests.support import CHECKOUT
 
 
@@ -199,3 +200,33 @@ def test_description_for_people_has_no_password_of_a_location() -> None:
 
 def test_description_of_a_storage_without_a_place_is_its_class() -> None:
     assert describe(PlainStorage("a", password="hush")) == "PlainStorage"
+
+
+class CountingStorage(FileSystemStorage):
+    """Counts how often it is asked for its folder."""
+
+    asked = 0
+
+    @property
+    def location(self) -> str:  # type: ignore[override]  # a cached property there
+        self.asked += 1
+        return "/somewhere"
+
+
+def test_storage_of_many_fields_is_asked_for_its_place_once() -> None:
+    storage, keys = CountingStorage(), StorageKeys()
+    found = {keys.of(models.FileField(storage=storage)) for _ in range(20)}
+    assert found == {storage_key(FileSystemStorage("/somewhere"))}
+    assert storage.asked == 1
+
+
+def test_storages_made_for_one_field_each_are_told_apart(tmp_path: Path) -> None:
+    keys = StorageKeys()
+    # Each is gone, and its id free for the next, unless the keys hold it.
+    found = [keys.of(models.FileField(storage=FileSystemStorage(tmp_path / str(number)))) for number in range(20)]
+    assert len(set(found)) == 20
+
+
+def test_storage_that_cannot_be_set_up_has_a_key_that_no_storage_has(settings: Settings) -> None:
+    settings.STORAGES = {"default": {"BACKEND": "no.such.Storage"}}
+    assert StorageKeys().of(models.FileField()) == f"{UNUSABLE}: InvalidStorageError"
