@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from django.core.files.storage import Storage
 
 from pgcleanup.conf import settings
+from pgcleanup.storages.s3_times import read_times_quickly
 
 # Of a deadline for one request to connect, and to be answered: one that fails leaves time to say so.
 _SHARE = 4
@@ -57,5 +58,6 @@ def with_deadline(storage: Storage) -> Storage:
     # Its own `__getstate__` leaves the connections behind, which have the old timeouts.
     changed: Any = copy.copy(storage)
     changed.client_config = config.merge(shorter)
+    read_times_quickly(changed)
     _made[storage] = seconds, changed
     return changed  # type: ignore[no-any-return]
