@@ -1,4 +1,4 @@
-"""S3 and what speaks its protocol, by the client of django-storages: looks by listing, a thousand deletions a call.
+"""S3 and what speaks its protocol, by the client of django-storages: looks by listing, many deletions a call.
 
 Each deletion has a look before it. Where the names lie densely, one listing tells of a thousand of them; else each has
 a HEAD of its own, many at a time. A bucket whose storage overwrites names is asked to delete what was seen, and no
@@ -28,6 +28,11 @@ from pgcleanup.storages.one_by_one import THREADS, OneByOne
 from pgcleanup.storages.s3_errors import as_client_error, is_not_understood
 
 T = TypeVar("T")
+
+# A call takes a server as long as it has keys: so many calls at a time, of so many keys at least.
+CALLS = 4
+WORTH_A_CALL = 100
+_MANY = "delete many files, beginning with"
 
 _PAUSES = (0.25, 1.0)
 _MARKER = "a delete marker was written: the bucket keeps its versions (PGCLEANUP_DELETE_VERSIONS)"
@@ -66,7 +71,7 @@ class S3Adapter(OneByOne):
         def delete(names: Sequence[str]) -> dict[str, Exception | None]:
             if not self._deletes_many or (len(names) == 1 and not self._deletes_versions):
                 return self._each("delete", names, lambda name: self._delete(name, files[name]))
-            return dict(self._deleted_together({name: files[name] for name in names}))
+            return self._delete_together({name: files[name] for name in names})
 
         answers = self._until_not_throttled(delete, list(files))
         self.remark = _MARKER if self._is_versioned and not self._deletes_versions else ""
@@ -143,36 +148,36 @@ class S3Adapter(OneByOne):
         else:
             self._is_versioned = bool(answer.get("DeleteMarker"))
 
-    def _deleted_together(self, files: Mapping[str, Seen]) -> Iterator[tuple[str, Exception | None]]:
-        """Yield what became of each file, by calls for many at a time."""
+    def _delete_together(self, files: Mapping[str, Seen]) -> dict[str, Exception | None]:
+        """Delete by calls for many files each, a few calls at the same time."""
         objects = [(name, object_) for name, seen in files.items() for object_ in self._objects(name, seen)]
-        failed: dict[str, Exception] = {}
-        for start in range(0, len(objects), AT_ONCE):
-            together = objects[start : start + AT_ONCE]
-            if start:
-                self.calls.alive()
-            try:
-                failed |= self._delete_together(together)
-            except ClientError as error:
-                if not is_not_understood(error) or self._deletes_versions:
-                    raise
+        size = min(max(-(-len(objects) // CALLS), WORTH_A_CALL), AT_ONCE)
+        parts = {_label(objects[start][1]): objects[start : start + size] for start in range(0, len(objects), size)}
+        answers = self._each(_MANY, list(parts), lambda first: self._delete_objects(parts[first]))
+        told: dict[str, Exception | None] = {}
+        not_tried: set[str] = set()
+        for first, part in parts.items():
+            names: dict[str, Exception | None] = {name: None for name, _ in part}
+            answer = answers.get(first)
+            if isinstance(answer, ClientError) and is_not_understood(answer) and not self._deletes_versions:
                 self._deletes_many = False
-                yield from self._each("delete", list(files), lambda name: self._delete(name, files[name])).items()
-                return
-        yield from ((name, failed.get(name)) for name in files)
+            if answer is None or not self._deletes_many:
+                not_tried |= names.keys()
+            else:
+                # The versions of a file may be spread over two calls: one that failed counts.
+                told = {**names, **told, **(dict.fromkeys(names, answer) if isinstance(answer, Exception) else answer)}
+        if not self._deletes_many:
+            return told | self._each("delete", list(not_tried), lambda name: self._delete(name, files[name]))
+        return {name: answer for name, answer in told.items() if name not in not_tried}
 
-    def _delete_together(self, objects: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Exception]:
+    def _delete_objects(self, objects: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Exception]:
         """Delete up to a thousand objects, and return those names of which one failed."""
         names = {object_["Key"]: name for name, object_ in objects}
-        self.calls.current = f"delete {len(objects):,} files, beginning with", self.storage, objects[0][0]
-        try:
-            answer = self._client.delete_objects(
-                Bucket=self._bucket,
-                # Told of each, once it is not known whether the bucket keeps versions.
-                Delete={"Objects": [object_ for _, object_ in objects], "Quiet": self._is_versioned is False},
-            )
-        finally:
-            self.calls.current = None
+        answer = self._client.delete_objects(
+            Bucket=self._bucket,
+            # Told of each, once it is not known whether the bucket keeps versions.
+            Delete={"Objects": [object_ for _, object_ in objects], "Quiet": self._is_versioned is False},
+        )
         if self._is_versioned is not False:
             self._is_versioned = any(deleted.get("DeleteMarker") for deleted in answer.get("Deleted", ()))
         failed = {names[error["Key"]]: as_client_error(error) for error in answer.get("Errors", ())}
@@ -202,6 +207,10 @@ class S3Adapter(OneByOne):
             self.calls.alive()
             answers |= ask(throttled)
         return answers
+
+
+def _label(object_: Mapping[str, str]) -> str:
+    return " version ".join(part for key in ("Key", "VersionId") if (part := object_.get(key)))
 
 
 def _seen(modified: datetime, size: int, version: Any) -> Seen:

@@ -40,6 +40,8 @@ class Bucket:
     """The status of a deletion of many."""
     code: str = ""
     """The code of one that fails as a whole."""
+    dislikes: str | None = None
+    """A key that makes a deletion of many fail as a whole."""
     throttled: int = 0
     """So many requests are refused with 503 first."""
     loses_answers: bool = False
@@ -62,6 +64,8 @@ class Bucket:
 
 
 def handler(bucket: Bucket) -> type[BaseHTTPRequestHandler]:
+    counting = threading.Lock()
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -78,12 +82,13 @@ def handler(bucket: Bucket) -> type[BaseHTTPRequestHandler]:
             self._answer(status, "" if self.command == "HEAD" else f"<Error><Code>{code}</Code></Error>")
 
         def _is_throttled(self, kind: str) -> bool:
-            bucket.requests[kind] += 1
-            if bucket.throttled > 0:
-                bucket.throttled -= 1
+            with counting:
+                bucket.requests[kind] += 1
+                is_throttled = bucket.throttled > 0
+                bucket.throttled -= is_throttled
+            if is_throttled:
                 self._error(503, "SlowDown")
-                return True
-            return False
+            return is_throttled
 
         @property
         def _key(self) -> str:
@@ -147,7 +152,11 @@ def handler(bucket: Bucket) -> type[BaseHTTPRequestHandler]:
                 return
             bucket.before_delete()
             answers = []
-            for one in ElementTree.fromstring(body).iter(f"{NAMESPACE}Object"):
+            objects = list(ElementTree.fromstring(body).iter(f"{NAMESPACE}Object"))
+            if bucket.dislikes in [one.findtext(f"{NAMESPACE}Key") for one in objects]:
+                self._error(403, bucket.code)
+                return
+            for one in objects:
                 key, etag = one.findtext(f"{NAMESPACE}Key") or "", one.findtext(f"{NAMESPACE}ETag")
                 if code := bucket.remove(key, etag):
                     answers.append(f"<Error><Key>{escape(key)}</Key><Code>{code}</Code><Message>no</Message></Error>")

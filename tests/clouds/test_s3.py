@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -68,14 +69,37 @@ def test_bucket_that_may_not_be_listed_is_asked_for_each_name(bucket, adapter):
     assert bucket.requests == {"LIST": 1, "HEAD": 200}
 
 
-def test_thousand_and_more_files_go_in_calls_of_a_thousand(bucket, adapter):
+@pytest.mark.parametrize(("files", "calls"), [(2, 1), (100, 1), (250, 3), (2_400, 4), (4_100, 5)])
+def test_files_go_in_a_few_calls_none_of_them_for_more_than_a_thousand(bucket, adapter, files, calls):
+    names = [f"docs/{number:05}.txt" for number in range(files)]
+    bucket.keys.update(names)
+
+    answers = adapter.delete_many(dict.fromkeys(names, Seen(Presence.PRESENT, version='"etag"')))
+
+    assert answers == dict.fromkeys(names)
+    assert bucket.requests == {"DELETE_MANY": calls}
+    assert bucket.keys == set()
+
+
+def test_calls_for_many_files_are_made_at_the_same_time(bucket, adapter):
     bucket.keys.update(DENSE)
+    together = threading.Barrier(4, timeout=20)
+    bucket.before_delete = together.wait
 
     answers = adapter.delete_many(dict.fromkeys(DENSE, Seen(Presence.PRESENT, version='"etag"')))
 
     assert answers == dict.fromkeys(DENSE)
-    assert bucket.requests == {"DELETE_MANY": 3}
-    assert bucket.keys == set()
+
+
+def test_one_call_for_many_files_that_fails_is_about_its_files_alone(bucket, adapter):
+    bucket.keys.update(DENSE)
+    bucket.dislikes, bucket.code = DENSE[700], "AccessDenied"
+
+    answers = adapter.delete_many(dict.fromkeys(DENSE, Seen(Presence.PRESENT, version='"etag"')))
+
+    failed = {name for name, answer in answers.items() if answer is not None}
+    assert failed == bucket.keys == set(DENSE[600:1_200])
+    assert all("AccessDenied" in str(answers[name]) for name in failed)
 
 
 @pytest.mark.parametrize("names", [DENSE[:1], DENSE[:20]])
