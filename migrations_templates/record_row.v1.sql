@@ -9,16 +9,16 @@ CREATE OR REPLACE FUNCTION {function:q}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {tag:q}
 DECLARE
     _old text[];
-    _new text[] := '{{}}';
+    _new text[];                             -- of a DELETE: NULL, which differs from each old name
     _pk text;
     _list text;
 BEGIN
     BEGIN
+        IF ({old_names:q}) = ({new_names:q}) THEN
+            RETURN NULL;                     -- most updates: no array is made for them
+        END IF;
         _old := ARRAY[{old_names:q}];
         _new := ARRAY[{new_names:q}];
-        IF _old = _new THEN
-            RETURN NULL;
-        END IF;
         _pk := {primary_key:q};
     EXCEPTION WHEN undefined_column OR datatype_mismatch THEN
         SELECT string_agg(CASE WHEN a.attname IS NULL THEN 'NULL' ELSE format('concat(($1).%I)', a.attname) END, ', ' ORDER BY c.i)

@@ -203,8 +203,6 @@ def _render(template: str, kind: Kind, table: Table, ledger_schema: str) -> str:
         "ledger": sql.qualified(ledger_schema, LEDGER),
         "ledger_name": sql.qualified(ledger_schema, LEDGER),
         "ledger_schema": sql.quote_identifier(ledger_schema),
-        "count": len(file_columns),
-        "sources": _array(column.source for column in file_columns),
         "all_sources": _array(column.source for column in columns),
         "columns": _array(column.name for column in columns),
         "attnums": "'{" + ",".join(str(column.number) for column in columns) + "}'::int2[]",
@@ -214,10 +212,8 @@ def _render(template: str, kind: Kind, table: Table, ledger_schema: str) -> str:
         "moved_primary_key": key_as_text([f"_old[{i + 1}]" for i in range(len(file_columns), len(columns))]),
         "primary_key_of_row": key_as_text(_concats("o", table.primary_key)),
         "columns_of_row": ", ".join(f"o.{sql.quote_identifier(column.name)}" for column in columns),
-        "values_of_row": ", ".join(
-            f"({sql.quote_literal(column.source)}, concat(o.{sql.quote_identifier(column.name)}))"
-            for column in file_columns
-        ),
+        "values_of_row": _sourced(file_columns, _concats("o", file_columns)),
+        "old_and_new": _sourced(file_columns, [f"_old[{i + 1}], _new[{i + 1}]" for i in range(len(file_columns))]),
         "primary_key_count": max(len(table.primary_key), 1),
         "key_prefix": "json_build_array(" if len(table.primary_key) > 1 else "",
         "key_suffix": ")::text" if len(table.primary_key) > 1 else "",
@@ -245,12 +241,16 @@ def _parts(kind: Kind) -> list[str]:
 
 
 def _array(values: Iterable[str]) -> str:
-    items = ", ".join(sql.quote_literal(value) for value in values)
-    return f"ARRAY[{items}]::text[]"
+    return "ARRAY[" + ", ".join(map(sql.quote_literal, values)) + "]::text[]"
 
 
 def _concats(row: str, columns: Sequence[Attribute]) -> list[str]:
     return [f"concat({row}.{sql.quote_identifier(column.name)})" for column in columns]
+
+
+def _sourced(columns: Sequence[Attribute], values: Sequence[str]) -> str:
+    rows = zip(columns, values, strict=True)
+    return ", ".join(f"({sql.quote_literal(column.source)}, {value})" for column, value in rows)
 
 
 def key_as_text(parts: list[str]) -> str:
