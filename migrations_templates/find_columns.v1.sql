@@ -1,4 +1,4 @@
-SELECT string_agg(format('(%L, concat(o.%I))', c.source, a.attname), ', ' ORDER BY c.i) FILTER (WHERE c.source <> ''),
+SELECT string_agg(format('(%L, concat(o.%I) COLLATE pg_catalog."C")', c.source, a.attname), ', ' ORDER BY c.i) FILTER (WHERE c.source <> ''),
            CASE WHEN count(*) FILTER (WHERE c.source = '') = {primary_key_count:q}
                 THEN {key_prefix:l} || string_agg(format('concat(o.%I)', a.attname), ', ' ORDER BY c.i) FILTER (WHERE c.source = '') || {key_suffix:l}
             END

@@ -245,12 +245,12 @@ def _array(values: Iterable[str]) -> str:
 
 
 def _concats(row: str, columns: Sequence[Attribute]) -> list[str]:
-    return [f"concat({row}.{sql.quote_identifier(column.name)})" for column in columns]
+    # The column's own collation may take names for equal that are two files', or need a locale that is gone.
+    return [f'concat({row}.{sql.quote_identifier(column.name)}) COLLATE pg_catalog."C"' for column in columns]
 
 
 def _sourced(columns: Sequence[Attribute], values: Sequence[str]) -> str:
-    rows = zip(columns, values, strict=True)
-    return ", ".join(f"({sql.quote_literal(column.source)}, {value})" for column, value in rows)
+    return ", ".join(f"({sql.quote_literal(c.source)}, {value})" for c, value in zip(columns, values, strict=True))
 
 
 def key_as_text(parts: list[str]) -> str:

@@ -137,7 +137,8 @@ class TestRendered:
         composite = render.render_function(Kind.DELETE, table("file", key=("a", "b")), "public")
         plain = render.render_function(Kind.DELETE, table("file"), "public")
 
-        assert 'json_build_array(concat(o."a"), concat(o."b"))::text' in composite
+        key = 'json_build_array(concat(o."a") COLLATE pg_catalog."C", concat(o."b") COLLATE pg_catalog."C")::text'
+        assert key in composite
         assert "json_build_array" not in plain
 
     def test_table_without_a_primary_key_has_none_recorded(self) -> None:
