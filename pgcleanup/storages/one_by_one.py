@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
 
@@ -52,11 +52,17 @@ class OneByOne(Adapter):
     def delete_many(self, files: Mapping[str, Seen]) -> dict[str, Exception | None]:
         return self._each("delete", list(files), lambda name: self._delete(name, files[name]))
 
-    def _each(self, what: str, names: Sequence[str], call: Callable[[str], T]) -> dict[str, T | Exception]:
-        """Return what the call returned or raised, by name; without those that it was not worth trying."""
-        if self.threads == 1 or len(names) == 1:
+    def _each(
+        self, what: str, names: Sequence[str], call: Callable[[str], T], *, most: int | None = None
+    ) -> dict[str, T | Exception]:
+        """Return what the call returned or raised, by name; without those that it was not worth trying.
+
+        At the same time at `most` so many calls, or as many as there are threads.
+        """
+        if self.threads == 1 or len(names) == 1 or most == 1:
             return dict(self._in_turn(what, names, call))
-        return dict(self._in_threads(what, names, call))
+        # Twice as many as there are threads: none of them waits for the next one to be submitted.
+        return dict(self._in_threads(what, names, call, most or 2 * self.threads))
 
     def _each_part(
         self, what: str, names: Sequence[str], size: int, call: Callable[[Sequence[str]], Mapping[str, T]]
@@ -84,7 +90,7 @@ class OneByOne(Adapter):
             yield name, answer
 
     def _in_threads(
-        self, what: str, names: Sequence[str], call: Callable[[str], T]
+        self, what: str, names: Sequence[str], call: Callable[[str], T], most: int
     ) -> Iterator[tuple[str, T | Exception]]:
         calls = self.calls
         if self._pool is None:
@@ -95,8 +101,7 @@ class OneByOne(Adapter):
         try:
             while True:
                 if successes or failures < _NOTHING_WORKS:
-                    # Twice as many as there are threads: none of them waits for the next one to be submitted.
-                    for name in () if calls.enough() else islice(waiting, 2 * self.threads - len(made)):
+                    for name in () if calls.enough() else islice(waiting, most - len(made)):
                         calls.alive()
                         made.append((name, self._pool.submit(self._timed, what, call, name)))
                 if not made:
@@ -109,9 +114,12 @@ class OneByOne(Adapter):
                     raise error
                 yield name, future.result() if error is None else error
         finally:
+            # What runs cannot be taken back, and is to be over before the drain is, which may have lost its claims.
+            for name, future in made:
+                if not future.cancel():
+                    calls.awaited = what, self.storage, name
+                    wait([future])
             calls.awaited = None
-            for _, future in made:
-                future.cancel()
 
     def _timed(self, what: str, call: Callable[[str], T], name: str) -> T:
         began = time.monotonic()

@@ -25,7 +25,7 @@ from pgcleanup.storages.clients import with_deadline
 from pgcleanup.storages.errors import is_throttled, status_of
 from pgcleanup.storages.listing import AT_ONCE, Page, just_before, look_by_listing
 from pgcleanup.storages.one_by_one import THREADS, OneByOne
-from pgcleanup.storages.s3_errors import as_client_error, is_not_understood
+from pgcleanup.storages.s3_errors import as_client_error, is_not_understood, is_refused
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class S3Adapter(OneByOne):
                 return self._each("delete", names, lambda name: self._delete(name, files[name]))
             return self._delete_together({name: files[name] for name in names})
 
-        answers = self._until_not_throttled(delete, list(files))
+        answers = self._until_not_throttled(delete, list(files), is_refused)
         self.remark = _MARKER if self._is_versioned and not self._deletes_versions else ""
         return answers
 
@@ -150,38 +150,58 @@ class S3Adapter(OneByOne):
 
     def _delete_together(self, files: Mapping[str, Seen]) -> dict[str, Exception | None]:
         """Delete by calls for many files each, a few calls at the same time."""
-        objects = [(name, object_) for name, seen in files.items() for object_ in self._objects(name, seen)]
-        size = min(max(-(-len(objects) // CALLS), WORTH_A_CALL), AT_ONCE)
-        parts = {_label(objects[start][1]): objects[start : start + size] for start in range(0, len(objects), size)}
-        answers = self._each(_MANY, list(parts), lambda first: self._delete_objects(parts[first]))
+        parts = self._parts(files)
+        most = max(CALLS * self.threads // THREADS, 1)
+        answers = self._each(_MANY, list(parts), lambda first: self._delete_objects(parts[first]), most=most)
         told: dict[str, Exception | None] = {}
-        not_tried: set[str] = set()
-        for first, part in parts.items():
-            names: dict[str, Exception | None] = {name: None for name, _ in part}
-            answer = answers.get(first)
+        one_by_one: list[str] = []
+        for first, answer in answers.items():
+            names = list(dict.fromkeys(name for name, _ in parts[first]))
             if isinstance(answer, ClientError) and is_not_understood(answer) and not self._deletes_versions:
-                self._deletes_many = False
-            if answer is None or not self._deletes_many:
-                not_tried |= names.keys()
+                # Those of another part may be gone, and others have their names by now.
+                one_by_one += names
+            elif isinstance(answer, Exception):
+                told |= dict.fromkeys(names, answer)
             else:
-                # The versions of a file may be spread over two calls: one that failed counts.
-                told = {**names, **told, **(dict.fromkeys(names, answer) if isinstance(answer, Exception) else answer)}
-        if not self._deletes_many:
-            return told | self._each("delete", list(not_tried), lambda name: self._delete(name, files[name]))
-        return {name: answer for name, answer in told.items() if name not in not_tried}
+                told |= {name: answer.get(name) for name in names}
+        if one_by_one:
+            self._deletes_many = False
+            told |= self._each("delete", one_by_one, lambda name: self._delete(name, files[name]))
+        return told
 
-    def _delete_objects(self, objects: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Exception]:
-        """Delete up to a thousand objects, and return those names of which one failed."""
-        names = {object_["Key"]: name for name, object_ in objects}
-        answer = self._client.delete_objects(
-            Bucket=self._bucket,
-            # Told of each, once it is not known whether the bucket keeps versions.
-            Delete={"Objects": [object_ for _, object_ in objects], "Quiet": self._is_versioned is False},
-        )
-        if self._is_versioned is not False:
-            self._is_versioned = any(deleted.get("DeleteMarker") for deleted in answer.get("Deleted", ()))
-        failed = {names[error["Key"]]: as_client_error(error) for error in answer.get("Errors", ())}
-        return {name: error for name, error in failed.items() if error is not None}
+    def _parts(self, files: Mapping[str, Seen]) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+        """Return the objects to delete, each with its name, in parts for one call, by the first name of each.
+
+        All versions of a file are in one part, and may be more than go into a call.
+        """
+        objects = {name: list(self._objects(name, seen)) for name, seen in files.items()}
+        size = min(max(-(-sum(map(len, objects.values())) // CALLS), WORTH_A_CALL), AT_ONCE)
+        parts: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        part: list[tuple[str, dict[str, Any]]] = []
+        for name, of_name in objects.items():
+            if not part or len(part) + len(of_name) > size:
+                part = parts[name] = []
+            part += [(name, object_) for object_ in of_name]
+        return parts
+
+    def _delete_objects(self, part: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Exception]:
+        """Delete objects, up to a thousand a call, and return those names of which one failed."""
+        names = {object_["Key"]: name for name, object_ in part}
+        failed: dict[str, Exception] = {}
+        for start in range(0, len(part), AT_ONCE):
+            answer = self._client.delete_objects(
+                Bucket=self._bucket,
+                Delete={
+                    "Objects": [object_ for _, object_ in part[start : start + AT_ONCE]],
+                    # Told of each, once it is not known whether the bucket keeps versions.
+                    "Quiet": self._is_versioned is False,
+                },
+            )
+            if deleted := answer.get("Deleted"):
+                self._is_versioned = bool(self._is_versioned) or any(one.get("DeleteMarker") for one in deleted)
+            errors = {names[error["Key"]]: as_client_error(error) for error in answer.get("Errors", ())}
+            failed |= {name: error for name, error in errors.items() if error is not None}
+        return failed
 
     def _objects(self, name: str, seen: Seen) -> Iterator[dict[str, Any]]:
         key = self._key(name)
@@ -194,12 +214,15 @@ class S3Adapter(OneByOne):
             yield {"Key": key, "VersionId": version, **condition}
 
     def _until_not_throttled(
-        self, ask: Callable[[Sequence[str]], dict[str, T | Exception]], names: Sequence[str]
+        self,
+        ask: Callable[[Sequence[str]], dict[str, T | Exception]],
+        names: Sequence[str],
+        may_ask_again: Callable[[object], bool] = is_throttled,
     ) -> dict[str, T | Exception]:
         """Ask, and ask again after a while and more slowly for what the server did not get to."""
         answers = ask(names) if names else {}
         for pause in _PAUSES:
-            throttled = [name for name, answer in answers.items() if is_throttled(answer)]
+            throttled = [name for name, answer in answers.items() if may_ask_again(answer)]
             if not throttled or self.calls.enough():
                 break
             self.threads = max(self.threads // 2, 1)
@@ -207,10 +230,6 @@ class S3Adapter(OneByOne):
             self.calls.alive()
             answers |= ask(throttled)
         return answers
-
-
-def _label(object_: Mapping[str, str]) -> str:
-    return " version ".join(part for key in ("Key", "VersionId") if (part := object_.get(key)))
 
 
 def _seen(modified: datetime, size: int, version: Any) -> Seen:

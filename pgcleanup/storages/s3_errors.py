@@ -18,6 +18,7 @@ _NOT_UNDERSTOOD = {
     "InvalidRequest",
     "MissingContentMD5",
 }
+_REFUSED = {"SlowDown", "RequestLimitExceeded", "TooManyRequests"}
 _STATUS = {
     "AccessDenied": 403,
     "SlowDown": 503,
@@ -40,6 +41,15 @@ def as_client_error(error: Mapping[str, str]) -> Exception | None:
     }
     failure: Exception = ClientError(response, "DeleteObjects")
     return failure
+
+
+def is_refused(error: object) -> bool:
+    """Whether S3 itself asked for fewer requests, before it did anything.
+
+    A 503 of something in front of it may come after all was deleted, and others may have the names by now: to be
+    looked at again first.
+    """
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] in _REFUSED
 
 
 def is_not_understood(error: ClientError) -> bool:

@@ -6,6 +6,8 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+_LENGTH_OF_A_HEADER = len("Thu, 01 Jan 2026 00:00:00 GMT")
+
 
 def read_times_quickly(storage: Any) -> None:
     """Let the client of an S3 storage of our own read times with the standard library in place of dateutil.
@@ -16,7 +18,7 @@ def read_times_quickly(storage: Any) -> None:
     """
     create = getattr(storage, "_create_session", None)
     if create is not None:
-        storage._create_session = lambda: _with_quick_times(create())
+        storage._create_session = lambda *arguments, **named: _with_quick_times(create(*arguments, **named))
 
 
 def _with_quick_times(session: Any) -> Any:
@@ -33,7 +35,7 @@ def read_time(value: Any) -> datetime:
     try:
         if isinstance(value, str) and value.endswith("Z") and value[10:11] == "T":
             return datetime.fromisoformat(f"{value[:-1]}+00:00")  # of a listing
-        if isinstance(value, str) and value.endswith("GMT"):
+        if isinstance(value, str) and value.endswith(" GMT") and len(value) == _LENGTH_OF_A_HEADER:
             return parsedate_to_datetime(value)  # of a HEAD
     except ValueError:
         pass  # written in a way that only dateutil knows

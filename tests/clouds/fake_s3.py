@@ -154,7 +154,7 @@ def handler(bucket: Bucket) -> type[BaseHTTPRequestHandler]:
             answers = []
             objects = list(ElementTree.fromstring(body).iter(f"{NAMESPACE}Object"))
             if bucket.dislikes in [one.findtext(f"{NAMESPACE}Key") for one in objects]:
-                self._error(403, bucket.code)
+                self._error(403 if bucket.code == "AccessDenied" else 400, bucket.code)
                 return
             for one in objects:
                 key, etag = one.findtext(f"{NAMESPACE}Key") or "", one.findtext(f"{NAMESPACE}ETag")

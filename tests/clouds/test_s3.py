@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 from django.core.files.base import ContentFile
 
 from pgcleanup.drain import drain
+from pgcleanup.exceptions import ConnectionLost
 from pgcleanup.models import Outcome
 from pgcleanup.storages import Changed, Presence, Seen, adapter_for
+from pgcleanup.storages.errors import is_throttled
 from tests.clouds.fake_s3 import Bucket
 from tests.clouds.servers import moto
 from tests.drain.support import entries, let_go, pending, results
@@ -89,6 +92,85 @@ def test_calls_for_many_files_are_made_at_the_same_time(bucket, adapter):
     answers = adapter.delete_many(dict.fromkeys(DENSE, Seen(Presence.PRESENT, version='"etag"')))
 
     assert answers == dict.fromkeys(DENSE)
+
+
+def test_no_more_than_four_calls_for_many_files_are_made_at_the_same_time(bucket, adapter):
+    names = [f"docs/{number:05}.txt" for number in range(5_500)]
+    bucket.keys.update(names)
+    lock, running, most = threading.Lock(), [], []
+
+    def begin() -> None:
+        with lock:
+            running.append(1)
+            most.append(len(running))
+        time.sleep(0.1)
+
+    bucket.before_delete, bucket.after_delete = begin, running.pop
+    adapter.delete_many(dict.fromkeys(names, Seen(Presence.PRESENT, version='"etag"')))
+
+    assert max(most) == 4
+    assert len(most) == 6
+
+
+def test_call_that_runs_when_the_drain_loses_its_claims_is_over_before_the_drain_is(bucket, adapter):
+    bucket.keys.update(DENSE)
+    begun, over = [], []
+    bucket.before_delete = lambda: (begun.append(1), time.sleep(0.5))
+    bucket.after_delete = lambda: over.append(1)
+    asked = iter([None, None, ConnectionLost("gone")])
+
+    def alive() -> None:
+        if (error := next(asked)) is not None:
+            # What was submitted before has begun.
+            while len(begun) < 2:
+                time.sleep(0.01)
+            raise error
+
+    adapter.calls.alive = alive
+    with pytest.raises(ConnectionLost):
+        adapter.delete_many(dict.fromkeys(DENSE, Seen(Presence.PRESENT, version='"etag"')))
+
+    assert len(begun) == len(over) == 2
+
+
+def test_call_for_many_files_is_noted_with_a_name_that_the_drain_knows(bucket, adapter, monkeypatch):
+    """As what hangs, if it does not come back: that name uses up an attempt, and the others do not."""
+    monkeypatch.setattr(adapter.storage, "location", "media")
+    names = DENSE[:300]
+    bucket.keys.update(f"media/{name}" for name in names)
+    noted = []
+    bucket.before_delete = lambda: noted.append(adapter.calls.current or adapter.calls.awaited)
+
+    assert adapter.delete_many(dict.fromkeys(names, Seen(Presence.PRESENT, version='"etag"'))) == dict.fromkeys(names)
+
+    assert {name for _, _, name in filter(None, noted)} <= {names[0], names[100], names[200]}
+    assert any(noted)
+
+
+def test_files_of_a_call_that_went_through_are_not_deleted_again_where_another_was_not_understood(
+    bucket, adapter, monkeypatch
+):
+    """Uploads may have taken their names meanwhile."""
+    monkeypatch.setattr(adapter, "_if_match", False)
+    bucket.keys.update(DENSE)
+    bucket.dislikes, bucket.code = DENSE[3], "MalformedXML"
+
+    answers = adapter.delete_many(dict.fromkeys(DENSE, Seen(Presence.PRESENT, version='"etag"')))
+
+    assert answers == dict.fromkeys(DENSE)
+    assert bucket.requests == {"DELETE_MANY": 4, "DELETE": 600}
+
+
+@pytest.mark.parametrize(("code", "calls"), [("SlowDown", 3), ("ServiceUnavailable", 1), ("", 1)])
+def test_call_for_many_files_is_repeated_only_if_s3_itself_has_refused_it(bucket, adapter, code, calls):
+    """The 503 of a gateway may come after all of them are deleted."""
+    bucket.keys.update(DENSE[:20])
+    bucket.delete_many, bucket.code = 503, code
+
+    answers = adapter.delete_many(dict.fromkeys(DENSE[:20], Seen(Presence.PRESENT, version='"etag"')))
+
+    assert all(is_throttled(answer) for answer in answers.values())
+    assert bucket.requests == {"DELETE_MANY": calls}
 
 
 def test_one_call_for_many_files_that_fails_is_about_its_files_alone(bucket, adapter):
