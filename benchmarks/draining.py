@@ -13,6 +13,15 @@ from benchmarks.workers import workers
 
 # Fewer are a few batches, which two drains cannot share evenly.
 FILES = 60_000
+# Of a drain's work, by the steps that it consists of.
+PARTS = {
+    "stamp": ["stamped"],
+    "claim": ["claimed", "found nothing prepared"],
+    "check": ["checked elsewhere", "checked"],
+    "look": ["looked"],
+    "delete": ["deleted"],
+    "settle": ["settled", "committed"],
+}
 
 
 def measure(size: Size) -> Iterator[Figure]:
@@ -26,6 +35,9 @@ def measure(size: Size) -> Iterator[Figure]:
     yield Figure(f"drain of {files:,} small files in memory / a bare os.remove loop", ratio(ones, loops), at_most=3)
     yield Figure("  files a second", files / median(ones), "{:,.0f}")
     yield Figure("  os.remove loop, files a second", files / median(loops), "{:,.0f}")
+    by_step = _by_step(files)
+    shares = ", ".join(f"{seconds / files * 1e6:.0f} {part}" for part, seconds in by_step.items())
+    yield Figure("  of which, in µs a file", sum(by_step.values()) / files * 1e6, "{:.0f}: " + shares)
     cores = os.cpu_count()
     yield Figure(f"two drains / one drain, files a second, {cores} cores", ratio(ones, twos), at_least=1.6)
     few, many = 10_000, 10 * size.rows
@@ -47,6 +59,18 @@ def _drained(files: int, *, drains: int) -> float:
         seconds = time.perf_counter() - began
     _expect(files - drains, [counts for _, _, counts in results])
     return seconds
+
+
+def _by_step(files: int) -> dict[str, float]:
+    """Return how long one drain is at each part of its work."""
+    _ready(1)
+    with workers() as (worker,):
+        worker.do("drain")
+        _ready(files)
+        by_step = worker.do("drain_by_step")
+    return {part: sum(by_step.pop(step, 0) for step in steps) for part, steps in PARTS.items()} | {
+        "other": sum(by_step.values())
+    }
 
 
 def _peak(files: int) -> float:
