@@ -97,13 +97,17 @@ def test_calls_for_many_files_are_made_at_the_same_time(bucket, adapter):
 def test_no_more_than_four_calls_for_many_files_are_made_at_the_same_time(bucket, adapter):
     names = [f"docs/{number:05}.txt" for number in range(5_500)]
     bucket.keys.update(names)
-    lock, running, most = threading.Lock(), [], []
+    lock, running, most, four = threading.Lock(), [], [], threading.Event()
 
     def begin() -> None:
         with lock:
             running.append(1)
             most.append(len(running))
-        time.sleep(0.1)
+        if len(most) >= 4:
+            four.set()
+        assert four.wait(60)
+        # A fifth one would come now.
+        time.sleep(0.3)
 
     bucket.before_delete, bucket.after_delete = begin, running.pop
     adapter.delete_many(dict.fromkeys(names, Seen(Presence.PRESENT, version='"etag"')))
