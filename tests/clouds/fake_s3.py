@@ -176,7 +176,8 @@ def handler(bucket: Bucket) -> type[BaseHTTPRequestHandler]:
 def serving(bucket: Bucket) -> Iterator[str]:
     """Answer for the bucket. Yields the endpoint."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler(bucket))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # The server looks whether it is to stop so often: half a second, by default, for each test.
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
