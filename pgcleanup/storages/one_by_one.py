@@ -65,12 +65,18 @@ class OneByOne(Adapter):
         return dict(self._in_threads(what, names, call, most or 2 * self.threads))
 
     def _each_part(
-        self, what: str, names: Sequence[str], size: int, call: Callable[[Sequence[str]], Mapping[str, T]]
+        self,
+        what: str,
+        names: Sequence[str],
+        size: int,
+        call: Callable[[Sequence[str]], Mapping[str, T]],
+        *,
+        most: int | None = None,
     ) -> dict[str, T | Exception]:
         """Return what a call for `size` names at a time answered; what it raised is the answer about all of them."""
         parts = {names[start]: names[start : start + size] for start in range(0, len(names), size)}
         answers: dict[str, T | Exception] = {}
-        for first, answer in self._each(what, list(parts), lambda first: call(parts[first])).items():
+        for first, answer in self._each(what, list(parts), lambda first: call(parts[first]), most=most).items():
             answers |= dict.fromkeys(parts[first], answer) if isinstance(answer, Exception) else answer
         return answers
 

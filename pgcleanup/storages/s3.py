@@ -38,6 +38,10 @@ _PAUSES = (0.25, 1.0)
 _MARKER = "a delete marker was written: the bucket keeps its versions (PGCLEANUP_DELETE_VERSIONS)"
 
 
+class _NotUnderstood(Exception):
+    """Of a call for many files, by a server that knows none."""
+
+
 class S3Adapter(OneByOne):
     """The S3Storage of django-storages."""
 
@@ -150,58 +154,43 @@ class S3Adapter(OneByOne):
 
     def _delete_together(self, files: Mapping[str, Seen]) -> dict[str, Exception | None]:
         """Delete by calls for many files each, a few calls at the same time."""
-        parts = self._parts(files)
+        size = min(max(-(-len(files) // CALLS), WORTH_A_CALL), AT_ONCE)
         most = max(CALLS * self.threads // THREADS, 1)
-        answers = self._each(_MANY, list(parts), lambda first: self._delete_objects(parts[first]), most=most)
-        told: dict[str, Exception | None] = {}
-        one_by_one: list[str] = []
-        for first, answer in answers.items():
-            names = list(dict.fromkeys(name for name, _ in parts[first]))
-            if isinstance(answer, ClientError) and is_not_understood(answer) and not self._deletes_versions:
-                # Those of another part may be gone, and others have their names by now.
-                one_by_one += names
-            elif isinstance(answer, Exception):
-                told |= dict.fromkeys(names, answer)
-            else:
-                told |= {name: answer.get(name) for name in names}
-        if one_by_one:
-            self._deletes_many = False
-            told |= self._each("delete", one_by_one, lambda name: self._delete(name, files[name]))
-        return told
 
-    def _parts(self, files: Mapping[str, Seen]) -> dict[str, list[tuple[str, dict[str, Any]]]]:
-        """Return the objects to delete, each with its name, in parts for one call, by the first name of each.
+        def delete(names: Sequence[str]) -> dict[str, Exception | None]:
+            return self._delete_objects({name: files[name] for name in names})
 
-        All versions of a file are in one part, and may be more than go into a call.
-        """
-        objects = {name: list(self._objects(name, seen)) for name, seen in files.items()}
-        size = min(max(-(-sum(map(len, objects.values())) // CALLS), WORTH_A_CALL), AT_ONCE)
-        parts: dict[str, list[tuple[str, dict[str, Any]]]] = {}
-        part: list[tuple[str, dict[str, Any]]] = []
-        for name, of_name in objects.items():
-            if not part or len(part) + len(of_name) > size:
-                part = parts[name] = []
-            part += [(name, object_) for object_ in of_name]
-        return parts
+        answers = self._each_part(_MANY, list(files), size, delete, most=most)
+        # Not those of another call: they may be gone, and others have their names by now.
+        one_by_one = [name for name, answer in answers.items() if isinstance(answer, _NotUnderstood)]
+        if not one_by_one:
+            return answers
+        self._deletes_many = False
+        told = {name: answer for name, answer in answers.items() if not isinstance(answer, _NotUnderstood)}
+        return {**told, **self._each("delete", one_by_one, lambda name: self._delete(name, files[name]))}
 
-    def _delete_objects(self, part: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Exception]:
-        """Delete objects, up to a thousand a call, and return those names of which one failed."""
-        names = {object_["Key"]: name for name, object_ in part}
-        failed: dict[str, Exception] = {}
-        for start in range(0, len(part), AT_ONCE):
-            answer = self._client.delete_objects(
-                Bucket=self._bucket,
-                Delete={
-                    "Objects": [object_ for _, object_ in part[start : start + AT_ONCE]],
-                    # Told of each, once it is not known whether the bucket keeps versions.
-                    "Quiet": self._is_versioned is False,
-                },
-            )
+    def _delete_objects(self, files: Mapping[str, Seen]) -> dict[str, Exception | None]:
+        """Delete files, up to a thousand objects a call: all versions of one may be more than that."""
+        objects = [(name, object_) for name, seen in files.items() for object_ in self._objects(name, seen)]
+        names = {object_["Key"]: name for name, object_ in objects}
+        told: dict[str, Exception | None] = dict.fromkeys(files)
+        for start in range(0, len(objects), AT_ONCE):
+            # Told of each, once it is not known whether the bucket keeps versions.
+            asked = {
+                "Objects": [object_ for _, object_ in objects[start : start + AT_ONCE]],
+                "Quiet": self._is_versioned is False,
+            }
+            try:
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete=asked)
+            except ClientError as error:
+                if is_not_understood(error) and not self._deletes_versions:
+                    raise _NotUnderstood from error
+                raise
             if deleted := answer.get("Deleted"):
                 self._is_versioned = bool(self._is_versioned) or any(one.get("DeleteMarker") for one in deleted)
             errors = {names[error["Key"]]: as_client_error(error) for error in answer.get("Errors", ())}
-            failed |= {name: error for name, error in errors.items() if error is not None}
-        return failed
+            told |= {name: error for name, error in errors.items() if error is not None}
+        return told
 
     def _objects(self, name: str, seen: Seen) -> Iterator[dict[str, Any]]:
         key = self._key(name)
