@@ -23,10 +23,11 @@ class CleanupConfig(AppConfig):
 
     def ready(self) -> None:
         from pgcleanup import checks as own_checks
-        from pgcleanup import on_commit
+        from pgcleanup import middleware, on_commit
 
         own_checks.register()
         on_commit.connect()
+        middleware.connect()
         # Of our app alone: they are sent once for each app, before and after all migrations of a `migrate`.
         pre_migrate.connect(before_migrate, sender=self, dispatch_uid="pgcleanup.before_migrate")
         post_migrate.connect(after_migrate, sender=self, dispatch_uid="pgcleanup.after_migrate")

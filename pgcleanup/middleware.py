@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.db import connections, transaction
@@ -54,9 +56,7 @@ class ContextMiddleware:
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
             markcoroutinefunction(self)
-        connection_created.connect(_watch, dispatch_uid="pgcleanup.middleware")
-        for connection in connections.all(initialized_only=True):
-            _watch(connection)
+        Opened.watch()
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.is_async:
@@ -135,7 +135,42 @@ def _loaded_user(request: HttpRequest) -> Any:
     return None
 
 
-def _watch(connection: Any, **kwargs: Any) -> None:
+class Opened:
+    """The connections of all threads. Of another thread's, Django knows nothing.
+
+    In async a middleware is made in one thread and statements are sent in another, whose connection may be older.
+    """
+
+    _connections: WeakSet[Any] = WeakSet()
+    _watched = False
+    _lock = threading.Lock()
+
+    @classmethod
+    def remember(cls, connection: Any, **kwargs: Any) -> None:
+        """Take in a connection that has been opened."""
+        with cls._lock:
+            cls._connections.add(connection)
+        if cls._watched:
+            _watch(connection)
+
+    @classmethod
+    def watch(cls) -> None:
+        """Watch them all, and all that come."""
+        cls._watched = True
+        with cls._lock:
+            opened = list(cls._connections)
+        for connection in opened:
+            _watch(connection)
+
+
+def connect() -> None:
+    """Begin to remember the connections that are opened. When the app is ready; without a middleware no more is done."""
+    connection_created.connect(Opened.remember, dispatch_uid="pgcleanup.middleware")
+    for connection in connections.all(initialized_only=True):
+        Opened.remember(connection)
+
+
+def _watch(connection: Any) -> None:
     """Have the statements of a connection looked at. In front of other wrappers, which come and go at the end."""
     if connection.vendor == "postgresql" and _note_request not in connection.execute_wrappers:
         connection.execute_wrappers.insert(0, _note_request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -454,6 +455,18 @@ def test_async_view_is_noted(user: User) -> None:
     assert async_to_sync(request)() == b"done"
 
     assert contexts() == [{"user": user.pk, "path": "/do/it/async/"}]
+
+
+def test_connection_that_is_older_than_a_middleware_of_another_thread_is_noted() -> None:
+    connection.ensure_connection()
+    made: list[ContextMiddleware] = []
+
+    thread = threading.Thread(target=lambda: made.append(ContextMiddleware(lambda request: HttpResponse(let_go()))))
+    thread.start()
+    thread.join()
+    made[0](RequestFactory().get("/do/it/"))
+
+    assert contexts() == [{"path": "/do/it/"}]
 
 
 def test_async_requests_at_the_same_time_are_noted_each_by_itself() -> None:
