@@ -150,21 +150,20 @@ class Opened:
         """Take in a connection that has been opened."""
         with cls._lock:
             cls._connections.add(connection)
-        if cls._watched:
-            _watch(connection)
+            if cls._watched:
+                _watch(connection)
 
     @classmethod
     def watch(cls) -> None:
         """Watch them all, and all that come."""
-        cls._watched = True
         with cls._lock:
-            opened = list(cls._connections)
-        for connection in opened:
-            _watch(connection)
+            cls._watched = True
+            for connection in cls._connections:
+                _watch(connection)
 
 
 def connect() -> None:
-    """Begin to remember the connections that are opened. When the app is ready; without a middleware no more is done."""
+    """Begin to remember the connections that are opened. When the app is ready; without a middleware that is all."""
     connection_created.connect(Opened.remember, dispatch_uid="pgcleanup.middleware")
     for connection in connections.all(initialized_only=True):
         Opened.remember(connection)
