@@ -15,7 +15,7 @@ from benchmarks.distance import SECONDS, far_away
 from benchmarks.figures import Figure, Size
 from benchmarks.files import empty_ledger, vacuum
 from benchmarks.shop.models import Upload
-from pgcleanup.drain import drain
+from benchmarks.tasks import drain_in_threads
 from pgcleanup.triggers import sync
 
 # One name of so many lets a listing show too few of those that are asked for.
@@ -56,6 +56,8 @@ def _compared(near: Any, far: Any, size: Size) -> Iterator[Figure]:
     Upload._meta.get_field("file").storage = far
     sync("default", triggers=False)
     few, many = (_drained(names) for names in (scattered, dense))
+    _put(near, [*scattered, *dense])
+    few_in_two, many_in_two = (_drained(names, threads=2) for names in (scattered, dense))
     _put(near, dense)
     bare = len(dense) / _timed(lambda: _delete_objects(far, dense))
 
@@ -65,6 +67,8 @@ def _compared(near: Any, far: Any, size: Size) -> Iterator[Figure]:
     yield Figure(f"{away}, {len(dense):,} dense names: {beside}", many / one_by_one, at_least=100)
     yield Figure("  the latter / a bare loop of boto3's delete_objects", many / bare, at_least=0.5)
     yield Figure("  scattered, dense", few, "{:,.0f}" + f", {many:,.0f} files a second")
+    two = f"{few_in_two / few:.2f}, {many_in_two / many:.2f}"
+    yield Figure("  scattered, dense: two drains in two threads / one drain", few_in_two / few, two)
     yield Figure("  storage.delete, delete_objects", one_by_one, "{:,.0f}" + f", {bare:,.0f} files a second")
 
 
@@ -78,17 +82,15 @@ def _put(storage: Any, names: Sequence[str]) -> None:
         list(pool.map(put, names))
 
 
-def _drained(names: Sequence[str]) -> float:
-    """Return how many files a second a drain deletes."""
+def _drained(names: Sequence[str], threads: int = 1) -> float:
+    """Return how many files a second a drain deletes, or one in each of some threads."""
     empty_ledger()
     with connection.cursor() as cursor:
         cursor.execute(_RECORD, [list(names)])
     vacuum()
-    began = time.perf_counter()
-    report = drain()
-    seconds = time.perf_counter() - began
-    if report.counts != {"deleted": len(names)}:
-        raise SystemExit(f"the drain did something else: {report.counts} {report.problems}")
+    seconds, counts = drain_in_threads(threads)
+    if counts != {"deleted": len(names)}:
+        raise SystemExit(f"the drain did something else: {counts}")
     return len(names) / seconds
 
 

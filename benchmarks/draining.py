@@ -27,11 +27,12 @@ PARTS = {
 def measure(size: Size) -> Iterator[Figure]:
     """Compare."""
     files = max(size.rows, FILES)
-    loops, ones, twos = [], [], []
+    loops, ones, twos, threads = [], [], [], []
     for _ in range(size.repeats):
         loops.append(remove_files(make_files("small", files)))
         ones.append(_drained(files, drains=1))
         twos.append(_drained(files, drains=2))
+        threads.append(_drained_in_threads(files))
     yield Figure(f"drain of {files:,} small files in memory / a bare os.remove loop", ratio(ones, loops), at_most=3)
     yield Figure("  files a second", files / median(ones), "{:,.0f}")
     yield Figure("  os.remove loop, files a second", files / median(loops), "{:,.0f}")
@@ -40,6 +41,8 @@ def measure(size: Size) -> Iterator[Figure]:
     yield Figure("  of which, in µs a file", sum(by_step.values()) / files * 1e6, "{:.0f}: " + shares)
     cores = os.cpu_count()
     yield Figure(f"two drains / one drain, files a second, {cores} cores", ratio(ones, twos), at_least=1.6)
+    # What could be gained by working on one batch while another one is claimed, without a second process.
+    yield Figure("  two drains in two threads of a process / one drain, files a second", ratio(ones, threads))
     few, many = 10_000, 10 * size.rows
     memory = _peak(many) - _peak(few)
     yield Figure(f"peak memory of a drain of {many:,} above one of {few:,}", memory, "{:,.1f} MB", at_most=20)
@@ -59,6 +62,16 @@ def _drained(files: int, *, drains: int) -> float:
         seconds = time.perf_counter() - began
     _expect(files - drains, [counts for _, _, counts in results])
     return seconds
+
+
+def _drained_in_threads(files: int) -> float:
+    """Return how long two drains take that share a process."""
+    _ready(files)
+    with workers() as (worker,):
+        worker.do("drain", 1)
+        seconds, counts = worker.do("drain_in_threads", 2)
+    _expect(files - 1, [counts])
+    return float(seconds)
 
 
 def _by_step(files: int) -> dict[str, float]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import re
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,25 @@ def drain(limit: int | None = None) -> tuple[float, float, dict[str, int]]:
     report = run(limit=limit)
     seconds = time.perf_counter() - began
     return seconds, _peak(), dict(report.counts)
+
+
+def drain_in_threads(number: int) -> tuple[float, dict[str, int]]:
+    """Drain in so many threads, each with its own connection. Returns the seconds, and the counts of all together."""
+    from django.db import connections
+
+    from pgcleanup.drain import drain as run
+
+    def drain_and_close() -> Counter[str]:
+        try:
+            return Counter({str(outcome): count for outcome, count in run().counts.items()})
+        finally:
+            connections.close_all()
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(number) as pool:
+        drains = [pool.submit(drain_and_close) for _ in range(number)]
+    seconds = time.perf_counter() - began
+    return seconds, dict(sum((one.result() for one in drains), Counter()))
 
 
 def drain_by_step() -> dict[str, float]:
