@@ -27,12 +27,11 @@ PARTS = {
 def measure(size: Size) -> Iterator[Figure]:
     """Compare."""
     files = max(size.rows, FILES)
-    loops, ones, twos, threads = [], [], [], []
+    loops, ones, twos = [], [], []
     for _ in range(size.repeats):
         loops.append(remove_files(make_files("small", files)))
         ones.append(_drained(files, drains=1))
         twos.append(_drained(files, drains=2))
-        threads.append(_drained_in_threads(files))
     yield Figure(f"drain of {files:,} small files in memory / a bare os.remove loop", ratio(ones, loops), at_most=3)
     yield Figure("  files a second", files / median(ones), "{:,.0f}")
     yield Figure("  os.remove loop, files a second", files / median(loops), "{:,.0f}")
@@ -42,7 +41,8 @@ def measure(size: Size) -> Iterator[Figure]:
     cores = os.cpu_count()
     yield Figure(f"two drains / one drain, files a second, {cores} cores", ratio(ones, twos), at_least=1.6)
     # What could be gained by working on one batch while another one is claimed, without a second process.
-    yield Figure("  two drains in two threads of a process / one drain, files a second", ratio(ones, threads))
+    in_threads = median(ones) / _drained_in_threads(files)
+    yield Figure("  two drains in two threads of a process / one drain, files a second", in_threads)
     few, many = 10_000, 10 * size.rows
     memory = _peak(many) - _peak(few)
     yield Figure(f"peak memory of a drain of {many:,} above one of {few:,}", memory, "{:,.1f} MB", at_most=20)
