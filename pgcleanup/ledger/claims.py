@@ -148,7 +148,10 @@ def pick(
     """
     parameters: dict[str, Any] = {"grace": grace, "sources": list(sources), "limit": limit, **fence_parameters()}
     if cursor.retry_at is None:
-        rows = sql.fetch(using, _PICK, {**parameters, "after_stamp": cursor.stamp_id, "after_id": cursor.id})
+        # Of entries that were stamped since, the statistics know nothing. Then reading all of them by another index, to
+        # sort them, seems to cost no more than the next few by the one that has them in order.
+        with sql.short_transaction(using, enable_sort="off"):
+            rows = sql.fetch(using, _PICK, {**parameters, "after_stamp": cursor.stamp_id, "after_id": cursor.id})
         if rows:
             stamp_id = max(row[2] for row in rows)
             cursor = Cursor(stamp_id, max(row[3] or 0 for row in rows), retries_until=cursor.retries_until)

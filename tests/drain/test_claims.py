@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.db import connection
+
 from pgcleanup import sql
 from pgcleanup.drain import drain
+from pgcleanup.ledger.claims import Cursor, pick
+from pgcleanup.ledger.fence import stamp
 from pgcleanup.models import Outcome
 from tests.drain.support import (
     Stepped,
@@ -19,6 +23,7 @@ from tests.drain.support import (
     settled,
 )
 from tests.project.models import Attachment, Document
+from tests.support import run_sql
 
 
 def test_name_with_an_entry_that_is_not_seen_yet_is_left(session):
@@ -200,3 +205,30 @@ def test_bytes_stand_on_one_entry_of_a_name():
 
     assert report.bytes_deleted == 5
     assert settled("bytes") == [(5,), (None,), (None,)]
+
+
+def test_names_are_picked_in_order_whatever_the_statistics_of_the_ledger_say():
+    """Of entries stamped since, they know nothing: reading and sorting all seems as cheap as reading the first few."""
+    let_go(*[f"docs/{number}.txt" for number in range(300)])
+    run_sql("ANALYZE pending_file_deletion")
+    run_sql("ALTER INDEX pfd_ready SET (fillfactor = 10)")
+    try:
+        stamp("default")
+        # As many entries make it: one level more than the index that says nothing of the order.
+        run_sql("REINDEX INDEX pfd_ready")
+        plans = []
+
+        def explained(execute, statement, parameters, many, context):
+            if str(statement).lstrip().startswith("WITH") and "LATERAL" in str(statement):
+                context["cursor"].execute(f"EXPLAIN {statement}", parameters)
+                plans.append("\n".join(row[0] for row in context["cursor"].fetchall()))
+            return execute(statement, parameters, many, context)
+
+        with connection.execute_wrapper(explained):
+            pick("default", Cursor(), timedelta(0), ["project.document.file"], 10)
+    finally:
+        run_sql("ALTER INDEX pfd_ready RESET (fillfactor)")
+        run_sql("REINDEX INDEX pfd_ready")
+
+    assert "using pfd_ready" in plans[0]
+    assert "using pfd_name" not in plans[0]
