@@ -76,7 +76,7 @@ SHORT = Size(
     unindexed=2_000_000,
     objects=1_000,
     passing=0,
-    requests=50,
+    requests=30,
 )
 FULL = Size(
     repeats=5,
