@@ -48,6 +48,22 @@ def let_go(*names: str, model: type[models.Model] = Document, field: str = "file
     model._default_manager.filter(pk__in=[one.pk for one in objects]).delete()
 
 
+@contextmanager
+def plans_of(begin: str, *parts: str) -> Iterator[list[str]]:
+    """Within the block, collect the plans of the statements that begin so and have these parts."""
+    plans: list[str] = []
+
+    def explained(execute: Any, statement: Any, parameters: Any, many: bool, context: dict[str, Any]) -> Any:
+        text = str(statement).lstrip()
+        if text.startswith(begin) and all(part in text for part in parts):
+            context["cursor"].execute(f"EXPLAIN {text}", parameters)
+            plans.append("\n".join(row[0] for row in context["cursor"].fetchall()))
+        return execute(statement, parameters, many, context)
+
+    with connections["default"].execute_wrapper(explained):
+        yield plans
+
+
 def orphaned(name: str, content: bytes = b"content") -> Path:
     """Store a file and let its only name go."""
     path = put(name, content)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db import connection
-
 from pgcleanup import sql
 from pgcleanup.drain import drain
 from pgcleanup.ledger.claims import Cursor, pick
@@ -19,6 +17,7 @@ from tests.drain.support import (
     let_go,
     orphaned,
     pending,
+    plans_of,
     put,
     settled,
 )
@@ -214,17 +213,10 @@ def test_names_are_picked_in_order_whatever_the_statistics_of_the_ledger_say():
     run_sql("ALTER INDEX pfd_ready SET (fillfactor = 10)")
     try:
         stamp("default")
-        # As many entries make it: one level more than the index that says nothing of the order.
-        run_sql("REINDEX INDEX pfd_ready")
-        plans = []
-
-        def explained(execute, statement, parameters, many, context):
-            if str(statement).lstrip().startswith("WITH") and "LATERAL" in str(statement):
-                context["cursor"].execute(f"EXPLAIN {statement}", parameters)
-                plans.append("\n".join(row[0] for row in context["cursor"].fetchall()))
-            return execute(statement, parameters, many, context)
-
-        with connection.execute_wrapper(explained):
+        # As many entries make it: one level more than the index that says nothing of the order, without what earlier
+        # entries have left in that one.
+        run_sql("REINDEX TABLE pending_file_deletion")
+        with plans_of("WITH", "LATERAL") as plans:
             pick("default", Cursor(), timedelta(0), ["project.document.file"], 10)
     finally:
         run_sql("ALTER INDEX pfd_ready RESET (fillfactor)")

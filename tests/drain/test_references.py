@@ -11,7 +11,7 @@ from django.db import connection
 from pgcleanup import sql
 from pgcleanup.drain import drain
 from pgcleanup.models import Outcome
-from tests.drain.support import agree, let_go, orphaned, pending, put, settled
+from tests.drain.support import agree, let_go, orphaned, pending, plans_of, put, settled
 from tests.project.models import Archive, Article, Attachment, Document, Ignored, NamedFile, Odd, Page, Restaurant
 from tests.storages import OtherClassOfFiles
 
@@ -240,15 +240,7 @@ def test_check_hashes_the_claimed_entries_however_many_they_are_and_little_memor
 
 
 def plans_of_the_checks_of_a_drain():
-    plans = []
-
-    def explained(execute, statement, parameters, many, context):
-        if str(statement).startswith("WITH asked AS") and "pending_file_deletion" in str(statement):
-            context["cursor"].execute(f"EXPLAIN {statement}", parameters)
-            plans.append("\n".join(row[0] for row in context["cursor"].fetchall()))
-        return execute(statement, parameters, many, context)
-
-    with connection.execute_wrapper(explained):
+    with plans_of("WITH asked AS", "pending_file_deletion") as plans:
         drain()
     return plans
 
