@@ -117,7 +117,8 @@ def test_name_that_two_rows_share_is_recorded_for_each(operation: str) -> None:
 
     run_sql(operation)
 
-    assert [(entry.name, entry.object_pk) for entry in ledger()] == [("a.txt", "1"), ("a.txt", "2")]
+    # One statement's entries are in the order of the rows on disk, which is that of their making only in a new table.
+    assert sorted((entry.name, entry.object_pk) for entry in ledger()) == [("a.txt", "1"), ("a.txt", "2")]
 
 
 @pytest.mark.django_db(transaction=True)
