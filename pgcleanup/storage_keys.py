@@ -23,6 +23,7 @@ _PLACE = (
     "endpoint_url",
     "azure_container",
     "account_name",
+    "host",  # SFTP's, of which two may have one root_path
     "root_path",
 )
 _PASSWORD = re.compile(r"(//[^/:@]*):[^/]*(?=@)")

@@ -126,6 +126,12 @@ def test_another_bucket_prefix_or_endpoint_is_another_storage(name: str, value: 
     assert storage_key(BucketStorage(**options)) != storage_key(BucketStorage(**{**options, name: value}))
 
 
+def test_another_host_with_the_same_root_is_another_storage() -> None:
+    one, two = (BucketStorage(host=host, root_path="/srv/media") for host in ("one.example", "two.example"))
+
+    assert storage_key(one) != storage_key(two)
+
+
 @pytest.mark.parametrize(
     ("name", "one", "two"),
     [
