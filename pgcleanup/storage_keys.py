@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage
@@ -15,16 +16,15 @@ UNUSABLE = "unusable"
 
 # What decides which file a name means, over the storages that people use (django-storages among them). Nothing that
 # only says how to get there, such as Google Cloud's custom_endpoint and project_id: that makes no other place.
+_FOLDER = ("location", "_location", "root_path")
 _PLACE = (
-    "location",
-    "_location",
+    *_FOLDER,
     "base_location",
     "bucket_name",
     "endpoint_url",
     "azure_container",
     "account_name",
     "host",  # SFTP's, of which two may have one root_path
-    "root_path",
 )
 _PASSWORD = re.compile(r"(//[^/:@]*):[^/]*(?=@)")
 """In a URL, which django-storages' FTP storage has for its location."""
@@ -48,6 +48,13 @@ def storage_key(storage: Storage) -> str:
     that the other one's rows still name.
     """
     return hashlib.sha256(repr(_place(unwrapped(storage))).encode()).hexdigest()[:32]
+
+
+def lies_inside(inner: Storage, outer: Storage) -> bool:
+    """Whether each file of `inner` is one of `outer` as well, under a longer name."""
+    (place, folder), (outer_place, outer_folder) = _place(unwrapped(inner)), _place(unwrapped(outer))
+    shared = len(outer_folder)
+    return place == outer_place and len(folder) > shared and folder[:shared] == outer_folder
 
 
 class StorageKeys:
@@ -87,17 +94,19 @@ def describe(storage: Storage) -> str:
     return f"{type(storage).__name__} ({', '.join(parts)})" if parts else type(storage).__name__
 
 
-def _place(storage: Storage) -> tuple[Any, ...]:
+def _place(storage: Storage) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    """Return the disk, bucket or server that a storage works on, and the path of its folder there."""
     if isinstance(storage, FileSystemStorage):
-        return ("FileSystemStorage", os.path.realpath(storage.location))
+        return ("FileSystemStorage",), Path(os.path.realpath(storage.location)).parts
     name = f"{type(storage).__module__}.{type(storage).__qualname__}"
     known = _attributes(storage)
     if known and not isinstance(storage, InMemoryStorage):
         # The library's class that deletes, not a project's: a public and a private one on a bucket are one place.
         deletes = [kind for kind in type(storage).__mro__ if "delete" in vars(kind) and kind is not Storage]
         base = deletes[-1] if deletes else type(storage)
-        return (f"{base.__module__}.{base.__qualname__}", *sorted(known.items()))
-    return (name, *sorted(known.items()), *_constructor_arguments(storage))
+        folder = PurePosixPath(next((known.pop(name) for name in _FOLDER if name in known), "")).parts
+        return (f"{base.__module__}.{base.__qualname__}", *sorted(known.items())), folder
+    return (name, *sorted(known.items()), *_constructor_arguments(storage)), ()
 
 
 def _attributes(storage: Storage) -> dict[str, str]:

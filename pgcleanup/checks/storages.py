@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from itertools import permutations
 from typing import Any
 
 from django.core import checks
 from django.core.checks import CheckMessage
-from django.core.files.storage import FileSystemStorage, Storage
+from django.core.files.storage import Storage
 from django.db import DEFAULT_DB_ALIAS
 
 from pgcleanup.checks.configuration import has_postgresql, is_readable
 from pgcleanup.columns import FileColumn, find_file_columns
-from pgcleanup.storage_keys import describe
+from pgcleanup.storage_keys import describe, lies_inside
 
 
 def check_storages(**kwargs: Any) -> list[CheckMessage]:
@@ -68,11 +67,10 @@ def _divided(columns: list[FileColumn]) -> Iterator[CheckMessage]:
 
 
 def _nested(storages: list[Storage]) -> Iterator[CheckMessage]:
-    places = {os.path.realpath(s.location): s for s in storages if isinstance(s, FileSystemStorage)}
-    for outer, inner in permutations(places, 2):
-        if os.path.commonpath([outer, inner]) == outer:
+    for outer, inner in permutations(storages, 2):
+        if lies_inside(inner, outer):
             yield checks.Warning(
-                f"{describe(places[inner])} lies inside {describe(places[outer])}: one file has two names, and a row "
+                f"{describe(inner)} lies inside {describe(outer)}: one file has two names, and a row "
                 "that uses the one does not protect it from a deletion under the other.",
                 hint="Give each storage a folder of its own, side by side.",
                 id="pgcleanup.W007",

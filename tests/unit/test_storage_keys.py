@@ -18,7 +18,7 @@ from django.db import models
 from django.utils.deconstruct import deconstructible
 from pytest_django import Settings
 
-from pgcleanup.storage_keys import UNUSABLE, StorageKeys, describe, storage_key, unwrapped
+from pgcleanup.storage_keys import UNUSABLE, StorageKeys, describe, lies_inside, storage_key, unwrapped
 from tests.support import CHECKOUT
 
 
@@ -124,6 +124,45 @@ def test_another_bucket_prefix_or_endpoint_is_another_storage(name: str, value: 
     options = {"bucket_name": "media"}
 
     assert storage_key(BucketStorage(**options)) != storage_key(BucketStorage(**{**options, name: value}))
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer"),
+    [
+        (FileSystemStorage("/srv/media/private"), FileSystemStorage("/srv/media")),
+        (FileSystemStorage("/srv"), FileSystemStorage("/")),
+        (BucketStorage(bucket_name="media", location="private"), BucketStorage(bucket_name="media")),
+        (
+            BucketStorage(bucket_name="media", location="files/private/"),
+            BucketStorage(bucket_name="media", location="files"),
+        ),
+        (BucketStorage(host="one.example", root_path="/srv/a"), BucketStorage(host="one.example", root_path="/srv")),
+        (BucketStorage(location="ftp://u:x@host:21/a/b"), BucketStorage(location="ftp://u:y@host:21/a/")),
+    ],
+    ids=["folder", "root", "bucket", "prefix", "server", "URL"],
+)
+def test_storage_in_a_folder_of_another_lies_inside_it(inner: Storage, outer: Storage) -> None:
+    assert lies_inside(inner, outer)
+    assert not lies_inside(outer, inner)
+    assert storage_key(inner) != storage_key(outer)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (FileSystemStorage("/srv/media-old"), FileSystemStorage("/srv/media")),
+        (BucketStorage(bucket_name="media", location="a"), BucketStorage(bucket_name="other")),
+        (BucketStorage(bucket_name="media", location="ab"), BucketStorage(bucket_name="media", location="a")),
+        (BucketStorage(bucket_name="media", location="a"), OtherBucketStorage(bucket_name="media")),
+        (BucketStorage(bucket_name="media"), BucketStorage(bucket_name="media")),
+        (InMemoryStorage("/srv/media/private"), InMemoryStorage("/srv/media")),
+        (PlainStorage("/srv/media/private"), PlainStorage("/srv/media")),
+    ],
+    ids=["folders", "buckets", "prefixes", "classes", "the same", "memory", "unknown"],
+)
+def test_storages_side_by_side_do_not_lie_inside_each_other(one: Storage, two: Storage) -> None:
+    assert not lies_inside(one, two)
+    assert not lies_inside(two, one)
 
 
 def test_another_host_with_the_same_root_is_another_storage() -> None:
