@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -52,10 +52,16 @@ class CleanupSelectedConfig(CleanupConfig):
         super().ready()
 
 
-def before_migrate(using: str, **kwargs: Any) -> None:
-    """Let the migrations record the names of columns that they drop."""
-    from pgcleanup.triggers.drops import watch_drops
+def before_migrate(using: str, plan: Sequence[tuple[Any, bool]] = (), **kwargs: Any) -> None:
+    """Let the migrations record the names of columns that they drop.
 
+    Raises:
+        CommandError: our own migrations are to be taken back, and that would lose something.
+    """
+    from pgcleanup.triggers.drops import watch_drops
+    from pgcleanup.triggers.unapplied import refuse_what_would_be_lost
+
+    refuse_what_would_be_lost(using, plan)
     if connections[using].vendor == "postgresql":
         watch_drops(using)
 

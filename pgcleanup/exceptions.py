@@ -32,6 +32,13 @@ class OtherDatabaseFailed(PgcleanupError):
     """Another database of the project, whose rows may name the same files, did not answer."""
 
 
+class OthersWouldBeUnapplied(PgcleanupError, CommandError):
+    """Taking back migrations of ours would take back those of other apps first, with the tables that they made.
+
+    A CommandError as well, so that `migrate` ends with its message instead of a traceback.
+    """
+
+
 class PendingEntries(PgcleanupError, CommandError):
     """The app cannot be removed while the ledger still holds entries: their files would be forgotten.
 

@@ -17,6 +17,8 @@ from pgcleanup.triggers.plan import Plan, Trigger, make_plan
 from pgcleanup.triggers.render import LEDGER
 
 TEMPLATE = "install_triggers.v1.py-tpl"
+MAKES_THE_LEDGER = ("pgcleanup", "0001_initial")
+"""All that the record functions need."""
 
 _DEFINITIONS = """
 SELECT p.proname, pg_catalog.pg_get_functiondef(p.oid), coalesce(pg_catalog.obj_description(p.oid, 'pg_proc'), '')

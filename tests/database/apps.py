@@ -85,7 +85,7 @@ class App:
 
     def migrate(self, *arguments: str, verbosity: int = 0) -> str:
         """Run `manage.py migrate`, of this app alone if a migration is named; return what it says on stdout."""
-        self._forget_modules()
+        self.forget_migrations()
         out = StringIO()
         target = [self.label, *arguments] if arguments and not arguments[0].startswith("-") else [*arguments]
         call_command("migrate", *target, database=self.using, verbosity=verbosity, stdout=out, skip_checks=True)
@@ -93,7 +93,7 @@ class App:
 
     def forget(self) -> None:
         """Forget all that this process has loaded of the app."""
-        self._forget_modules()
+        self.forget_migrations()
         sys.modules.pop(f"{self.label}.models", None)
         apps.all_models.pop(self.label, None)
         for uri, (model, _) in list(registry._registry.data.items()):
@@ -101,7 +101,8 @@ class App:
                 del registry._registry.data[uri]
         apps.clear_cache()
 
-    def _forget_modules(self) -> None:
+    def forget_migrations(self) -> None:
+        """Forget the migrations, so that they are read anew: as a new process would."""
         importlib.invalidate_caches()
         for name in [name for name in sys.modules if name.startswith(f"{self.label}.migrations")]:
             del sys.modules[name]

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from pgcleanup import templates
 from pgcleanup.triggers import inspect, uninstall
-from tests.database.apps import MODELS, App
+from tests.database.apps import CREATE, MODELS, App
 from tests.database.conftest import scratch_from
 from tests.support import Scratch, recorded
 
@@ -26,6 +26,7 @@ SELECT '', p.oid::regprocedure::text, prosrc || proacl::text || obj_description(
   FROM pg_proc p WHERE proname ~ '^pgcleanup_(row|del|trunc)_'
  ORDER BY 1, 2
 """
+OURS = "SELECT tgname FROM pg_trigger WHERE tgname LIKE 'pgcleanup%'"
 RENAMED = MODELS.replace("file =", "scan =")
 RENAME = 'migrations.RenameField("Offer", "file", "scan"),'
 
@@ -60,6 +61,11 @@ def check() -> tuple[int, str]:
     except CommandError as error:
         return error.returncode, out.getvalue()
     return 0, out.getvalue()
+
+
+def applied(scratch: Scratch) -> list[str]:
+    """Return the migrations of the app that are applied, in order."""
+    return [name for (name,) in scratch.sql("SELECT name FROM django_migrations WHERE app = 'shop' ORDER BY id")]
 
 
 def begin_again(scratch: Scratch) -> None:
@@ -124,7 +130,42 @@ class TestAll:
 
         for dependency in ("('shop', '0001_initial')", "('project', '0002_", "('thirdparty', '0001_initial')"):
             assert dependency in text
-        assert "('pgcleanup', '0" in text
+        assert "('pgcleanup', '0001_initial')" in text
+
+    def test_going_back_to_an_earlier_migration_of_ours_takes_none_of_the_projects_back(
+        self, live: App, scratch: Scratch, written: Path
+    ) -> None:
+        begin_again(scratch)
+        live.migrate()
+
+        call_command("migrate", "pgcleanup", "0001", database="scratch", verbosity=0, skip_checks=True)
+
+        assert applied(scratch)[-1] == f"0002_{ALL}"
+
+    def test_migrate_zero_refuses_before_it_takes_the_projects_tables_away(
+        self, live: App, scratch: Scratch, written: Path
+    ) -> None:
+        live.migration("0003_later", CREATE.replace("Offer", "Later"))
+        path = live.folder / "migrations" / "0003_later.py"
+        path.write_text(path.read_text().replace("'0001_initial'", f"'0002_{ALL}'"))
+        begin_again(scratch)
+        live.migrate()
+        before = scratch.sql("SELECT app, name FROM django_migrations ORDER BY id")
+
+        with pytest.raises(CommandError) as error:
+            call_command("migrate", "pgcleanup", "zero", database="scratch", verbosity=0, skip_checks=True)
+
+        assert f"would also take back shop.0002_{ALL}, shop.0003_later, and drop what they made" in str(error.value)
+        assert f"out of the dependencies of shop.0002_{ALL}, and run it again" in str(error.value)
+        assert scratch.sql("SELECT app, name FROM django_migrations ORDER BY id") == before
+
+        written.write_text(written.read_text().replace("        ('pgcleanup', '0001_initial'),\n", ""))
+        live.forget_migrations()
+        call_command("migrate", "pgcleanup", "zero", database="scratch", verbosity=0, skip_checks=True)
+
+        assert applied(scratch) == ["0001_initial", f"0002_{ALL}", "0003_later"]
+        assert scratch.sql("SELECT * FROM shop_later") == []
+        assert scratch.sql(OURS) == []
 
     def test_it_names_its_templates_and_what_they_were(self, written: Path) -> None:
         assert f"record_row.v1.sql  {templates.digest('record_row.v1.sql')[:32]}\n" in written.read_text()
@@ -136,7 +177,7 @@ class TestAll:
 
     def test_it_does_nothing_in_another_database(self, live: App, scratch: Scratch, written: Path) -> None:
         out = StringIO()
-        live._forget_modules()
+        live.forget_migrations()
 
         call_command("sqlmigrate", "shop", f"0002_{ALL}", database="default", stdout=out)
 

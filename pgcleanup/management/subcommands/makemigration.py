@@ -17,7 +17,7 @@ from pgcleanup.columns import find_file_columns
 from pgcleanup.management.output.base import FAILED, WRONG_USAGE
 from pgcleanup.management.subcommands.base import Subcommand
 from pgcleanup.status.words import plural
-from pgcleanup.triggers.migration import Statements, render_migration, statements
+from pgcleanup.triggers.migration import MAKES_THE_LEDGER, Statements, render_migration, statements
 
 
 class MakeMigration(Subcommand):
@@ -91,6 +91,7 @@ def _place(loader: MigrationLoader, label: str, found: Statements) -> tuple[int,
             else "no migrations. Run: manage.py makemigrations"
         )
         raise CommandError(f"app {label!r} has {what} {label}", returncode=FAILED)
-    others = [loader.graph.leaf_nodes(app) for app in ("pgcleanup", *found.apps) if app != label]
-    before = [*leaves, *(node for nodes in others for node in nodes)]
+    others = [loader.graph.leaf_nodes(app) for app in found.apps if app != label]
+    # Not after our last one: who goes back to an earlier one of ours would take the project's migrations back as well.
+    before = [*leaves, MAKES_THE_LEDGER, *(node for nodes in others for node in nodes)]
     return (MigrationAutodetector.parse_number(leaves[0][1]) or 0) + 1, before
