@@ -72,7 +72,7 @@ def after_migrate(using: str, verbosity: int = 1, **kwargs: Any) -> None:
     Raises nothing of the database's: a migration must not fail because of us.
     """
     from pgcleanup.status.words import plural
-    from pgcleanup.triggers import COLUMN_TABLE, sync
+    from pgcleanup.triggers import COLUMN_TABLE, sync, versions
     from pgcleanup.triggers.drops import end_watch, unrecorded
 
     if connections[using].vendor != "postgresql":
@@ -94,6 +94,8 @@ def after_migrate(using: str, verbosity: int = 1, **kwargs: Any) -> None:
                 f"pgcleanup: the column of {source} was dropped by other means than a migration's RemoveField or "
                 "DeleteModel, so its file names are not recorded, and those files stay.\n"
             )
+        for source in report.left:
+            sys.stderr.write(f"pgcleanup: {versions.explained(source)}\n")
         lines = [f"{table}: {error}" for table, error in report.failed]
         if set(report.changed) - {COLUMN_TABLE} and verbosity >= 1:
             sys.stdout.write(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pgcleanup.drain.agreement import ADVICE
 from pgcleanup.sql import quote_identifier
 from pgcleanup.status.words import listed, plural
-from pgcleanup.triggers import Inspection, Plan, State
+from pgcleanup.triggers import Inspection, Plan, State, versions
 from pgcleanup.triggers.history import HISTORY, enable_statement
 
 
@@ -42,6 +42,8 @@ class Coverage:
     stray_functions: tuple[str, ...] = ()
     columns_known: bool = True
     """Whether the database knows of the same file columns as this process."""
+    left: tuple[str, ...] = ()
+    """Sources of another version of the code, which a sync of this one leaves as they are."""
     uninstalled: bool = False
     """Whether none of the triggers that are needed is there."""
     history: str | None = None
@@ -72,7 +74,9 @@ class Coverage:
                 f"Somebody disabled a trigger of {table}, so its files are NOT recorded.",
                 f"To enable it: {statement}",
             )
-        if not self.columns_known:
+        for source in self.left:
+            yield versions.explained(source), ""
+        if not self.columns_known and not self.left:
             yield (
                 f'This process and database "{using}" do not agree on what the file columns are, so no drain of this '
                 "code deletes their files.",
@@ -94,7 +98,8 @@ class Coverage:
         yield from (f"{table}: trigger outdated" for table in self.outdated)
         yield from (f"{table}: trigger not needed any more" for table in self.stray)
         yield from (f"function {name}: not needed any more" for name in self.stray_functions)
-        if not self.columns_known:
+        yield from (versions.explained(source) for source in self.left)
+        if not self.columns_known and not self.left:
             yield "the table of file columns differs from these models and settings"
         if self.history in (State.MISSING.value, State.OUTDATED.value):
             yield f"{self.history_schema}.{HISTORY}: trigger {self.history}"
@@ -120,6 +125,7 @@ def coverage_of(inspection: Inspection) -> Coverage:
         stray=_tables(f"{stray.table.schema}.{stray.table.name}" for stray in plan.stray_triggers),
         stray_functions=plan.stray_functions,
         columns_known=inspection.columns_current,
+        left=tuple(row.source for row in inspection.left),
         uninstalled=bool(plan.triggers) and all(t.state is State.MISSING for t in plan.triggers),
         history=None if inspection.history in (None, State.INSTALLED) else inspection.history.value,
         history_schema=inspection.ledger.schema,

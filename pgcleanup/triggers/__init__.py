@@ -17,6 +17,7 @@ from pgcleanup.triggers import coverage, history, install
 from pgcleanup.triggers.catalog import COLUMN_TABLE, Catalog, Ledger, read_catalog, read_ledger
 from pgcleanup.triggers.missing import find_remains, how_to_make_tables
 from pgcleanup.triggers.plan import Plan, State, Trigger, make_plan
+from pgcleanup.triggers.versions import columns_of_another_version, without
 
 __all__ = [
     "COLUMN_TABLE",
@@ -45,6 +46,8 @@ class Inspection:
     needed: list[coverage.KnownColumn]
     history: State | None = None
     """Of the trigger that keeps the history as it was written; None where there is no history."""
+    left: tuple[coverage.KnownColumn, ...] = ()
+    """Columns of another version of the code: what is known of them and what records them is not touched."""
 
     @property
     def columns_current(self) -> bool:
@@ -77,6 +80,8 @@ class SyncReport:
     disabled: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     """Sources whose column the database has dropped since the last sync."""
+    left: list[str] = field(default_factory=list)
+    """Sources of another version of the code, which were left as they are: see `pgcleanup.triggers.versions`."""
     columns: int = 0
     """How many file columns the triggers record, and of how many tables."""
     tables: int = 0
@@ -95,14 +100,10 @@ def inspect(using: str, columns: FileColumns | None = None) -> Inspection | None
         return None
     columns = find_file_columns(using) if columns is None else columns
     catalog = read_catalog(using, ledger, columns)
-    return Inspection(
-        ledger,
-        catalog,
-        make_plan(catalog, columns),
-        coverage.read_rows(using, ledger),
-        coverage.needed_rows(columns, catalog),
-        history.guard_state(using, ledger),
-    )
+    known, needed = coverage.read_rows(using, ledger), coverage.needed_rows(columns, catalog)
+    left = columns_of_another_version(using, catalog, columns, known, needed)
+    plan = make_plan(*without(catalog, columns, left))
+    return Inspection(ledger, catalog, plan, known, needed, history.guard_state(using, ledger), tuple(left))
 
 
 def sync(using: str, *, triggers: bool | None = None) -> SyncReport | None:
@@ -123,14 +124,17 @@ def sync(using: str, *, triggers: bool | None = None) -> SyncReport | None:
         return None
     columns, tables = found.plan.recorded
     disabled = [trigger.table.label for trigger in found.plan.triggers if trigger.state is State.DISABLED]
-    report = SyncReport(disabled=disabled, columns=columns, tables=tables)
+    left = [row.source for row in found.left]
+    report = SyncReport(disabled=disabled, columns=columns, tables=tables, left=left)
     if (settings.sync_on_migrate if triggers is None else triggers) and not found.plan.is_noop:
         changed, failed = install.install(using, found.plan, found.catalog)
         report.changed.extend(changed)
         report.failed.extend(failed)
     if not found.columns_current:
         try:
-            dropped = install.with_retries(using, lambda: coverage.write_rows(using, found.ledger, found.needed))
+            dropped = install.with_retries(
+                using, lambda: coverage.write_rows(using, found.ledger, found.needed, found.left)
+            )
         except DatabaseError as error:
             report.failed.append((COLUMN_TABLE, str(error).splitlines()[0]))
         else:

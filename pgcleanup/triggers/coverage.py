@@ -89,8 +89,8 @@ def read_rows(using: str, ledger: Ledger) -> list[KnownColumn]:
     return [KnownColumn(*row) for row in sql.fetch(using, _READ.format(table=_table(ledger)))]
 
 
-def write_rows(using: str, ledger: Ledger, needed: list[KnownColumn]) -> list[str]:
-    """Make the column table hold exactly these rows, in one transaction.
+def write_rows(using: str, ledger: Ledger, needed: list[KnownColumn], left: Iterable[KnownColumn] = ()) -> list[str]:
+    """Make the column table hold exactly these rows, in one transaction; those in `left` stay as they are.
 
     A row that goes and one that comes for the same table and attribute number are a rename: the pending
     entries of the old source get the new one in that same transaction.
@@ -99,11 +99,14 @@ def write_rows(using: str, ledger: Ledger, needed: list[KnownColumn]) -> list[st
         The sources of the columns that the database has dropped since.
     """
     table, pending = _table(ledger), sql.qualified(ledger.schema, LEDGER)
+    of_others = {row.source for row in left}
+    needed = [row for row in needed if row.source not in of_others]
     with sql.short_transaction(using, lock_timeout=sql.milliseconds(settings.lock_timeout.total_seconds())):
         sql.execute(using, LOCK)
         if not ledger.has_column_table:
             sql.execute(using, _CREATE.format(table=table))
-        known = [KnownColumn(*row) for row in sql.fetch(using, _READ.format(table=table))]
+        rows = (KnownColumn(*row) for row in sql.fetch(using, _READ.format(table=table)))
+        known = [row for row in rows if row.source not in of_others]
         vanished = {source for (source,) in sql.fetch(using, _VANISHED.format(table=table))}
         moved = renames(known, needed, vanished)
         if moved:

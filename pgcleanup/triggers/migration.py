@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from pgcleanup import __version__, sql, templates
-from pgcleanup.columns import FileColumns
+from pgcleanup.columns import FileColumn
 from pgcleanup.conf import settings
 from pgcleanup.triggers import install, render
 from pgcleanup.triggers.catalog import Catalog
@@ -57,7 +57,7 @@ class Statements:
         return sum(len(step.forwards) for step in self.steps)
 
 
-def statements(using: str, catalog: Catalog, columns: FileColumns, *, everything: bool = False) -> Statements:
+def statements(using: str, catalog: Catalog, columns: Iterable[FileColumn], *, everything: bool = False) -> Statements:
     """Return what the database lacks, or, with `everything`, all that it needs, as if it had nothing of ours."""
     if everything:
         bare = tuple(relation._replace(triggers=()) for relation in catalog.relations)

@@ -245,12 +245,14 @@ class TestLeftOut:
         assert sources() == set()
 
     def test_names_of_a_model_that_was_never_selected_are_not_recorded(
-        self, removal: App, scratch: Scratch, settings: Settings
+        self, live: App, scratch: Scratch, settings: Settings
     ) -> None:
         settings.PGCLEANUP_COLUMNS = "selected"
         sync("scratch")
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
 
-        removal.migrate()
+        live.migrate()
 
         assert sources() == set()
 

@@ -273,6 +273,13 @@ STEPS = (
         "tests/database/test_schema_changes.py::test_new_field_that_takes_the_name_of_a_dropped_one_is_noted",
     ),
     _step(
+        "columns of another version of the code stay known",
+        "triggers/__init__.py",
+        "left = columns_of_another_version(using, catalog, columns, known, needed)",
+        "left: list[coverage.KnownColumn] = []",
+        "tests/database/test_versions.py::test_row_names_its_file_still",
+    ),
+    _step(
         "entries of a label that is another column's now",
         "triggers/coverage.py",
         "elsewhere = source in now and _is_another_column(place, now[source])",

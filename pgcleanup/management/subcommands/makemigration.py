@@ -18,6 +18,7 @@ from pgcleanup.management.output.base import FAILED, WRONG_USAGE
 from pgcleanup.management.subcommands.base import Subcommand
 from pgcleanup.status.words import plural
 from pgcleanup.triggers.migration import MAKES_THE_LEDGER, Statements, render_migration, statements
+from pgcleanup.triggers.versions import without
 
 
 class MakeMigration(Subcommand):
@@ -45,8 +46,9 @@ class MakeMigration(Subcommand):
             raise CommandError(f"there is no app {label!r} in INSTALLED_APPS", returncode=WRONG_USAGE)
         if not name.isidentifier():
             raise CommandError(f"--name {name!r} is no Python identifier", returncode=WRONG_USAGE)
-        catalog = self.inspection(using).catalog
-        found = statements(using, catalog, find_file_columns(using), everything=options["all"])
+        inspection = self.inspection(using)
+        catalog, columns = without(inspection.catalog, find_file_columns(using), inspection.left)
+        found = statements(using, catalog, columns, everything=options["all"])
         if not found.steps:
             self.say(f'Nothing to write: the triggers of database "{using}" are as they should be. For all: --all')
             return

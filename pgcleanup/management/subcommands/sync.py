@@ -10,7 +10,7 @@ from pgcleanup.management.output.base import FAILED, Ended
 from pgcleanup.management.subcommands.base import Subcommand
 from pgcleanup.status import Coverage
 from pgcleanup.status.words import plural
-from pgcleanup.triggers import sync
+from pgcleanup.triggers import sync, versions
 
 
 class Sync(Subcommand):
@@ -37,6 +37,8 @@ class Sync(Subcommand):
                 self.say(f"{table}: {_what_was_done(table, before)}")
             for table, error in report.failed if report else []:
                 self.say(f"{table}: {error}", problem=True)
+            for source in report.left if report else []:
+                self.say(versions.explained(source), problem=True)
         after = before if options["check"] else self.coverage(using)
         for watched_table in after.by_table if options["verbosity"] > 1 else ():
             self.say(str(watched_table))
