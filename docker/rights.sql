@@ -9,6 +9,8 @@ GRANT UPDATE (retry_at, attempts, exhausted_at, last_error, cancelled_at) ON pen
 
 -- The drain reads every row that may name a file, and writes nothing but the ledger,
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO drainer;
+-- also of tables that owner makes from here on,
+ALTER DEFAULT PRIVILEGES FOR ROLE owner IN SCHEMA public GRANT SELECT ON TABLES TO drainer;
 GRANT UPDATE, DELETE ON pending_file_deletion TO drainer;
 GRANT INSERT, DELETE ON settled_file_deletion, file_deletion_stamp TO drainer;
 GRANT INSERT, UPDATE ON file_deletion_control TO drainer;

@@ -7,6 +7,9 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
+from django.db import DatabaseError
+
+from pgcleanup import references
 from pgcleanup.columns import ignored_sources
 from pgcleanup.conf import settings
 from pgcleanup.drain.context import Context
@@ -44,6 +47,9 @@ def prune_history(using: str) -> None:
 def close_storage(context: Context, key: str | None, error: Exception) -> None:
     """Leave a storage alone for the rest of the run, because its names could not be checked."""
     text = str(error).splitlines()[0]
+    if isinstance(error, DatabaseError):
+        columns = context.columns.naming(key) if key else context.columns
+        text += references.grant_against(context.using, columns, error)
     for closed in [key] if key else list(context.stores):
         store = context.stores[closed]
         store.down = f"the names of storage {store.label} could not be checked: {text}"

@@ -77,8 +77,9 @@ class Elsewhere:
             try:
                 answer.add(references.check_elsewhere(alias, columns, key, names, grace), alias)
             except DatabaseError as error:
+                grant = references.grant_against(alias, columns.naming(key), error)
                 connections[alias].close()
-                raise OtherDatabaseFailed(self._unanswered(alias, error)) from error
+                raise OtherDatabaseFailed(self._unanswered(alias, error) + grant) from error
         return answer
 
     @staticmethod

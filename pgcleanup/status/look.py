@@ -112,7 +112,7 @@ def too_young(using: str, limit: int = 5) -> Sequence[tuple[str, datetime]]:
 
 
 def _look(using: str, refusals: Sequence[str]) -> Status:
-    found = find_problems(using, addresses=True)
+    found = find_problems(using, as_drain=True)
     inspection = inspect(using)
     if inspection is None:
         return _broken(

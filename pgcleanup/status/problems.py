@@ -18,7 +18,7 @@ from pgcleanup.conf import settings
 from pgcleanup.drain.permission import withheld
 from pgcleanup.ledger import control, state
 from pgcleanup.status.coverage import coverage_of
-from pgcleanup.status.rights import unreadable
+from pgcleanup.status.rights import uncheckable, unreadable
 from pgcleanup.status.words import duration, number, period, plural
 from pgcleanup.triggers import how_to_make_tables, inspect
 
@@ -46,6 +46,8 @@ class Kind(Enum):
     FAILED = "failed"
     PAUSED = "paused"
     COPIED = "copied"
+    UNCHECKABLE = "uncheckable"
+    """Said of a process that drains, which no check is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +106,13 @@ def problems(using: str) -> list[str]:
     return [str(problem) for problem in find_problems(using)]
 
 
-def find_problems(using: str, *, addresses: bool = False) -> list[Problem]:
+def find_problems(using: str, *, as_drain: bool = False) -> list[Problem]:
     """Return what is wrong with a database, as `problems` says it. Of another than PostgreSQL nothing is said.
 
-    With `addresses`, it also counts that this process reaches the database as no drain did before; the
-    processes of a site may rightly reach it in another way than its drains.
+    With `as_drain`, it also counts that this process reaches the database as no drain did before, or may not read
+    what a drain checks; the processes of a site may rightly differ from its drains.
     """
-    return _found(using, lambda: _problems(using, addresses))
+    return _found(using, lambda: _problems(using, as_drain))
 
 
 def find_stops(using: str) -> list[Problem]:
@@ -140,7 +142,7 @@ def age(using: str) -> Age:
     return Age(oldest, ever_drained=bool(sql.fetch(using, _EVER_DRAINED)[0][0]), failed=failed)
 
 
-def _problems(using: str, addresses: bool) -> Iterator[Problem]:
+def _problems(using: str, as_drain: bool) -> Iterator[Problem]:
     columns = find_file_columns(using)
     inspection = inspect(using, columns)
     if inspection is None:
@@ -160,19 +162,21 @@ def _problems(using: str, addresses: bool) -> Iterator[Problem]:
         )
         return
     has_control = control.exists(using)
-    yield from _stops(using, addresses) if has_control else ()
+    yield from _stops(using, addresses=as_drain) if has_control else ()
+    if as_drain and (found := uncheckable(using, columns)) is not None:
+        yield Problem(Kind.UNCHECKABLE, *found)
     coverage = coverage_of(inspection)
     for sentence, advice in coverage.problems(using):
         yield Problem(Kind.COVERAGE, sentence, advice)
     for sentence, advice in coverage.history_problems(using):
         yield Problem(Kind.COVERAGE, sentence, advice, broken=False)
-    found = age(using)
-    behind = list(_of_age(using, found))
-    yield from behind or (_of_schedule(using, found) if has_control else ())
-    if found.failed:
+    current = age(using)
+    behind = list(_of_age(using, current))
+    yield from behind or (_of_schedule(using, current) if has_control else ())
+    if current.failed:
         yield Problem(
             Kind.FAILED,
-            f'{capfirst(_entries(found.failed))} in database "{using}" failed for good (PGCLEANUP_MAX_ATTEMPTS): '
+            f'{capfirst(_entries(current.failed))} in database "{using}" failed for good (PGCLEANUP_MAX_ATTEMPTS): '
             "a person is needed.",
             f"For the errors: manage.py pgcleanup status --database {using}. Mend their cause, then: "
             f"manage.py pgcleanup retry --failed --database {using}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pgcleanup import sql
+from pgcleanup import references, sql
+from pgcleanup.columns import FileColumns
 from pgcleanup.models import (
     FileDeletionColumn,
     FileDeletionControl,
@@ -27,6 +28,8 @@ _MAY_CHANGE = """
 SELECT current_user::text, bool_and(has_column_privilege(to_regclass(%(table)s), name, 'UPDATE'))
   FROM unnest(%(columns)s::text[]) AS c(name)
 """
+# What a drain does and nothing else: a role that only looks is not to be told of a drain's rights.
+_DRAINS = "SELECT has_table_privilege(to_regclass(%(table)s), 'DELETE')"
 
 
 def unreadable(using: str) -> tuple[str, str] | None:
@@ -53,3 +56,17 @@ def unchangeable(using: str) -> tuple[str, str] | None:
         return None
     grant = f"GRANT UPDATE ({', '.join(CHANGED)}) ON {table} TO {sql.quote_identifier(role)};"
     return f'In database "{using}" the role {role} may not change {table}.', f"As its owner: {grant}"
+
+
+def uncheckable(using: str, columns: FileColumns) -> tuple[str, str] | None:
+    """Return, as `unreadable` does, the tables with file columns that a drain of this role cannot check names in."""
+    keys = {column.storage_key for column in columns if column.recorded and column.storage_key is not None}
+    checked = FileColumns(column for key in keys for column in columns.naming(key))
+    found = references.forbidden(using, checked)
+    if found is None or not sql.fetch(using, _DRAINS, {"table": PendingFileDeletion._meta.db_table})[0][0]:
+        return None
+    return (
+        f'In database "{using}" the role {found.role} may not read {listed(found.tables)}, which may name files, so '
+        "its drains delete nothing of those storages.",
+        found.grant,
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
+from pgcleanup.status import Health, look
 from pgcleanup.triggers import sync
-from tests.database.roles import logged_in, make_clerk, refused
+from tests.database.roles import logged_in, make_clerk, make_role, refused
 from tests.project import database_url
 from tests.support import Scratch, ledger, manage, recorded, run_sql
 
@@ -191,6 +192,52 @@ class TestMigratingRole:
         assert report.failed == []
         run_sql("INSERT INTO project_document (title, file) VALUES ('', 'a.txt'); DELETE FROM project_document")
         assert recorded() == [("project.document.file", "a.txt", "DELETE")]
+
+
+class TestDrainer:
+    """A role of the drain's own, with the rights that the tables of an earlier deploy had."""
+
+    LEDGER = (
+        "pending_file_deletion, settled_file_deletion, file_deletion_stamp, file_deletion_column, file_deletion_control"
+    )
+
+    def test_status_says_which_tables_it_may_not_read_with_the_grant(self) -> None:
+        sync("default")
+        drainer = make_role("drainer")
+        run_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {drainer}; GRANT DELETE ON {self.LEDGER} TO {drainer}")
+        with logged_in(drainer):
+            before = look("default")
+        run_sql(f"REVOKE SELECT ON project_attachment, project_page FROM {drainer}")
+
+        with logged_in(drainer):
+            after = look("default")
+
+        assert before.health is Health.HEALTHY
+        assert after.health is Health.BROKEN
+        [problem] = after.problems
+        tables = '"public"."project_attachment", "public"."project_page"'
+        assert problem == (
+            f'In database "default" the role {drainer[1:-1]} may not read {tables}, which may name files, so its '
+            "drains delete nothing of those storages. "
+            f"As the tables' owner: GRANT SELECT ON {tables} TO {drainer};"
+        )
+
+    def test_right_on_the_column_is_enough(self) -> None:
+        sync("default")
+        drainer = make_role("drainer")
+        run_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {drainer}; GRANT DELETE ON {self.LEDGER} TO {drainer}")
+        run_sql(f"REVOKE SELECT ON project_page FROM {drainer}; GRANT SELECT (scan) ON project_page TO {drainer}")
+
+        with logged_in(drainer):
+            assert look("default").problems == ()
+
+    def test_status_of_a_role_that_only_looks_needs_no_other_table(self) -> None:
+        sync("default")
+        monitor = make_role("monitor")
+        run_sql(f"GRANT SELECT ON {self.LEDGER}, django_migrations TO {monitor}")
+
+        with logged_in(monitor):
+            assert look("default").problems == ()
 
 
 class TestPartitionOwner:

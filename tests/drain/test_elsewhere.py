@@ -137,6 +137,23 @@ def test_locked_table_in_another_database_costs_no_attempt(session, monkeypatch)
     assert path.exists()
 
 
+def test_table_of_another_database_that_may_not_be_read_is_told_with_the_grant(role, monkeypatch):
+    path = orphaned(NAME)
+    connections["other"].close()
+    with monkeypatch.context() as limited:
+        for key, value in {"USER": role["user"], "PASSWORD": role["password"]}.items():
+            limited.setitem(connections["other"].settings_dict, key, value)
+        report = drain()
+    connections["other"].close()
+
+    assert report.counts == {}
+    assert 'database "other" may name files of the same storages' in report.problems[0]
+    assert "permission denied for table " in report.problems[0]
+    assert ". As the tables' owner: GRANT SELECT ON " in report.problems[0]
+    assert report.problems[0].endswith(f', "public"."thirdparty_brochure" TO "{role["user"]}";')
+    assert path.exists()
+
+
 def test_another_database_that_goes_away_in_mid_drain_leaves_the_files_alone(session, monkeypatch):
     path = orphaned(NAME)
     run = Stepped()

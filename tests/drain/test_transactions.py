@@ -161,6 +161,24 @@ def test_rows_that_a_policy_hides_from_the_drains_role_are_an_error_and_not_a_li
     assert pending() == ["docs/a.txt"]
 
 
+@pytest.mark.parametrize("dry_run", [False, True], ids=["drain", "dry run"])
+def test_table_that_the_drains_role_may_not_read_is_told_with_the_grant(alias, role, dry_run):
+    limited = alias("limited", USER=role["user"], PASSWORD=role["password"])
+    path = orphaned("docs/a.txt")
+    sql.execute("default", f"REVOKE ALL ON project_attachment, project_page FROM {role['user']}")
+
+    report = drain(using=limited, dry_run=dry_run)
+
+    assert report.counts == {}
+    assert report.problems[0].endswith(
+        ". As the tables' owner: "
+        f'GRANT SELECT ON "public"."project_attachment", "public"."project_page" TO "{role["user"]}";'
+    )
+    assert path.exists()
+    sql.execute("default", report.problems[0].partition("owner: ")[2])
+    assert drain(using=limited, dry_run=dry_run).counts == {Outcome.DELETED: 1}
+
+
 def test_role_that_is_no_superuser_and_owns_nothing_can_drain(alias, role):
     limited = alias("limited", USER=role["user"], PASSWORD=role["password"])
     path = orphaned("docs/a.txt")
