@@ -103,13 +103,20 @@ def after_migrate(using: str, verbosity: int = 1, **kwargs: Any) -> None:
                 f"watching {plural(report.columns, 'file column')} in {plural(report.tables, 'table')}.\n"
             )
         if lines:
-            lines.append(
-                f"File names of these tables may not be recorded. Run: manage.py pgcleanup sync --database {using}"
-            )
+            lines.append(_advice(using))
     for line in lines:
         sys.stderr.write(f"pgcleanup: {line}\n")
     if verbosity >= 1:
         _report_status(using)
+
+
+def _advice(using: str) -> str:
+    from pgcleanup.conf import settings
+
+    if settings.sync_on_migrate:
+        return f"File names of these tables may not be recorded. Run: manage.py pgcleanup sync --database {using}"
+    # No trigger was tried, only the table of file columns.
+    return f"Run: manage.py migrate --database {using}"
 
 
 def _report_recorded(recorded: Mapping[str, int]) -> None:

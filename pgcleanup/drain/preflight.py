@@ -47,8 +47,7 @@ def preflight(using: str, *, inside_transaction: bool = False, dry_run: bool = F
         raise DrainRefused(f'database "{using}" has no ledger. {how_to_make_tables(using)}')
     if not found.ledger.has_column_table:
         raise DrainRefused(
-            f'database "{using}" does not say which file columns it has. '
-            f"Run: manage.py pgcleanup sync --database {using}"
+            f'database "{using}" does not say which file columns it has. Run: manage.py migrate --database {using}'
         )
     if not control.exists(using):
         raise DrainRefused(f'database "{using}" lacks the table file_deletion_control. {how_to_make_tables(using)}')

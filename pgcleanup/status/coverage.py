@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pgcleanup.drain.agreement import ADVICE
 from pgcleanup.sql import quote_identifier
 from pgcleanup.status.words import listed, plural
-from pgcleanup.triggers import Inspection, Plan, State, versions
+from pgcleanup.triggers import Inspection, Plan, State, how_to_install, versions
 from pgcleanup.triggers.history import HISTORY, enable_statement
 
 
@@ -63,12 +63,12 @@ class Coverage:
 
     def problems(self, using: str) -> Iterator[tuple[str, str]]:
         """Yield a sentence for each thing that is wrong, and one that tells what mends it."""
-        sync = f"Run: manage.py pgcleanup sync --database {using}"
+        install = how_to_install(using)
         if self.missing:
-            yield f"{_have(self.missing, 'no trigger')} files are NOT recorded: {listed(self.missing)}.", sync
+            yield f"{_have(self.missing, 'no trigger')} files are NOT recorded: {listed(self.missing)}.", install
         if self.outdated:
             what = _have(self.outdated, "an outdated trigger")
-            yield f"{what} files may not all be recorded: {listed(self.outdated)}.", sync
+            yield f"{what} files may not all be recorded: {listed(self.outdated)}.", install
         for table, statement in self.disabled:
             yield (
                 f"Somebody disabled a trigger of {table}, so its files are NOT recorded.",
@@ -90,6 +90,7 @@ class Coverage:
             if self.history == State.DISABLED.value:
                 yield sentence, f"To enable it: {enable_statement(self.history_schema)}"
             else:
+                # No migration of the project's own has this one: it is on a table of ours.
                 yield sentence, f"Run: manage.py pgcleanup sync --database {using}"
 
     def differences(self) -> Iterator[str]:

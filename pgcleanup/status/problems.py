@@ -20,7 +20,7 @@ from pgcleanup.ledger import control, state
 from pgcleanup.status.coverage import coverage_of
 from pgcleanup.status.rights import uncheckable, unreadable
 from pgcleanup.status.words import duration, number, period, plural
-from pgcleanup.triggers import how_to_make_tables, inspect
+from pgcleanup.triggers import how_to_install, how_to_make_tables, inspect
 
 _FAILED_LIMIT = 1_000
 _NOTHING = "nothing is pending"
@@ -158,7 +158,7 @@ def _problems(using: str, as_drain: bool) -> Iterator[Problem]:
         yield Problem(
             Kind.COVERAGE,
             f'Database "{using}" has no triggers at all, as after `pgcleanup uninstall`: its files are NOT recorded.',
-            f"Run: manage.py pgcleanup sync --database {using}, or to leave: manage.py migrate pgcleanup zero",
+            f"{how_to_install(using)}, or to leave: manage.py migrate pgcleanup zero",
         )
         return
     has_control = control.exists(using)

@@ -15,7 +15,7 @@ from pgcleanup.conf import settings
 from pgcleanup.exceptions import PendingEntries
 from pgcleanup.triggers import coverage, history, install
 from pgcleanup.triggers.catalog import COLUMN_TABLE, Catalog, Ledger, read_catalog, read_ledger
-from pgcleanup.triggers.missing import find_remains, how_to_make_tables
+from pgcleanup.triggers.missing import find_remains, how_to_install, how_to_make_tables, installing
 from pgcleanup.triggers.plan import Plan, State, Trigger, make_plan
 from pgcleanup.triggers.versions import columns_of_another_version, without
 
@@ -26,8 +26,10 @@ __all__ = [
     "State",
     "SyncReport",
     "Trigger",
+    "how_to_install",
     "how_to_make_tables",
     "inspect",
+    "installing",
     "read_ledger",
     "refuse_while_pending",
     "sync",

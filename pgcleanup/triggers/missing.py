@@ -1,4 +1,7 @@
-"""Tables of ours that somebody dropped, or a router kept away, while Django says that the app is migrated."""
+"""What to type where something of ours is not there.
+
+Tables are missing that somebody dropped, or a router kept away, while Django says that the app is migrated.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from django.db import connections, router
 from django.db.migrations.recorder import MigrationRecorder
 
 from pgcleanup import sql
+from pgcleanup.conf import settings
 from pgcleanup.triggers.catalog import COLUMN_TABLE, Ledger
 
 # Going back to the one before makes what is missing, and forwards again needs nothing else.
@@ -33,6 +37,16 @@ def how_to_make_tables(using: str) -> str:
     if _MAKES_WHAT_IS_MISSING not in MigrationRecorder(connections[using]).applied_migrations():
         return f"Run: {migrate}"
     return f"Run: manage.py migrate pgcleanup {_BEFORE} --database {using}, then: {migrate}"
+
+
+def how_to_install(using: str) -> str:
+    """Return what to type where triggers are not as they should be."""
+    return "Run: " + ", then: ".join(f"manage.py {command} --database {using}" for command in installing())
+
+
+def installing() -> list[str]:
+    """Return the commands that bring triggers in step: a schema for reviewed migrations only gets none but those."""
+    return ["pgcleanup sync"] if settings.sync_on_migrate else ["pgcleanup makemigration APP_LABEL", "migrate"]
 
 
 def find_remains(using: str) -> Ledger | None:

@@ -249,6 +249,17 @@ def test_missing_trigger_is_named_and_ends_with_1() -> None:
     assert "  public.project_page: trigger missing\n  Run: manage.py pgcleanup sync\n" in out
 
 
+def test_missing_trigger_of_a_reviewed_schema_gets_a_migration(settings: Settings) -> None:
+    settings.PGCLEANUP_SYNC_ON_MIGRATE = False
+    run_sql("DROP TRIGGER pgcleanup_row ON project_page")
+    try:
+        _, out = run()
+    finally:
+        call_command("pgcleanup", "sync", stdout=StringIO())
+
+    assert "  Run: manage.py pgcleanup makemigration APP_LABEL, then: manage.py migrate\n" in out
+
+
 def test_disabled_trigger_is_named_with_the_statement_that_enables_it() -> None:
     run_sql("ALTER TABLE project_page DISABLE TRIGGER pgcleanup_row")
     try:

@@ -12,7 +12,8 @@ from django.core.management import call_command
 from django.db import DatabaseError, connections, transaction
 from pytest_django import Settings
 
-from pgcleanup.triggers import State, inspect, sync
+from pgcleanup.apps import after_migrate
+from pgcleanup.triggers import State, SyncReport, inspect, sync
 from tests.project.models import Document, Selected
 from tests.support import Scratch, alias_for, ledger, manage, recorded, run_sql, with_settings
 
@@ -567,6 +568,32 @@ class TestNotOnMigrate:
         assert report is not None
         assert "public.project_document" in report.changed
         assert triggers_of("project_document", "scratch") == ALL_THREE
+
+    def test_migrate_advises_a_migration_for_what_it_leaves_out(
+        self, empty_scratch: Scratch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        call_command("migrate", database="scratch", verbosity=1)
+
+        said = capsys.readouterr().err
+        assert said.startswith("pgcleanup: ")
+        assert (
+            "Run: manage.py pgcleanup makemigration APP_LABEL --database scratch, "
+            "then: manage.py migrate --database scratch\n"
+        ) in said
+        assert "pgcleanup sync" not in said
+
+    @pytest.mark.django_db
+    def test_migrate_that_cannot_write_the_column_table_is_to_be_run_again(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        failed = SyncReport(failed=[("file_deletion_column", "locked")])
+        monkeypatch.setattr("pgcleanup.triggers.sync", lambda using: failed)
+
+        after_migrate("default", verbosity=0)
+
+        assert capsys.readouterr().err == (
+            "pgcleanup: file_deletion_column: locked\npgcleanup: Run: manage.py migrate --database default\n"
+        )
 
     @pytest.mark.django_db
     def test_sync_leaves_missing_triggers_missing(self) -> None:

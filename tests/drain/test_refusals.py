@@ -45,7 +45,7 @@ def test_database_without_the_column_table_is_refused():
     path = orphaned("docs/a.txt")
     sql.execute("default", "ALTER TABLE file_deletion_column RENAME TO elsewhere")
     try:
-        with pytest.raises(DrainRefused, match=r"does not say which file columns it has.*pgcleanup sync"):
+        with pytest.raises(DrainRefused, match=r"does not say which file columns it has.*Run: manage.py migrate"):
             drain()
     finally:
         sql.execute("default", "ALTER TABLE elsewhere RENAME TO file_deletion_column")

@@ -10,6 +10,7 @@ from pgcleanup.drain import DrainReport
 from pgcleanup.management.output.base import Line
 from pgcleanup.management.output.waiting import waiting_phrase
 from pgcleanup.status.words import ahead, duration, listed, moment, number, plural, shown
+from pgcleanup.triggers import installing
 
 _TABLES_SHOWN = 5
 
@@ -73,5 +74,5 @@ def _uncovered(uncovered: Sequence[str], enable: Sequence[str], command: Callabl
         yield Line(f"  and {number(rest)} more", problem=True)
     # A sync leaves to people what people disabled.
     if not enable or not all(line.endswith("trigger disabled") for line in uncovered):
-        yield Line(f"  Run: {command('pgcleanup sync')}", problem=True)
+        yield Line(f"  Run: {', then: '.join(map(command, installing()))}", problem=True)
     yield from (Line(f"  To enable it again: {statement}", problem=True) for statement in enable[:_TABLES_SHOWN])

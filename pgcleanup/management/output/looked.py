@@ -11,6 +11,7 @@ from pgcleanup.management.output.waiting import REASONS, error_lines, held_lines
 from pgcleanup.models import Outcome
 from pgcleanup.status import Status
 from pgcleanup.status.words import ahead, moment, number, plural, size
+from pgcleanup.triggers import installing
 
 
 def status_lines(status: Status) -> list[Line]:
@@ -84,7 +85,7 @@ def _watched(status: Status) -> Iterator[Line]:
     else:
         yield Line(f"Watched: not all of {columns}; NOT all triggers are in place, see above.")
     for table in coverage.stray:
-        yield Line(f"  {table} has a trigger that nothing needs any more; manage.py pgcleanup sync drops it.")
+        yield Line(f"  {table} has a trigger that nothing needs any more; manage.py {installing()[0]} drops it.")
 
 
 def _recent(status: Status) -> Iterator[Line]:
