@@ -200,6 +200,51 @@ def test_object_that_nothing_is_known_of_is_nothing() -> None:
     assert exported("--object", "project.Document:4711") == []
 
 
+@pytest.mark.parametrize("format_", ["json", "csv"])
+@pytest.mark.parametrize(
+    ("filters", "sentence"),
+    [
+        (("--object", "project.Document:4711"), "Nothing was found for --object project.Document:4711."),
+        (
+            ("--source", "project.Document.thumb", "--name", "a.txt", "--since", "2026-01-01"),
+            "Nothing was found for --name a.txt --source project.Document.thumb --since 2026-01-01.",
+        ),
+        (("--before", "2026-01-01"), "Nothing was found for --before 2026-01-01."),
+    ],
+)
+def test_filters_that_match_nothing_are_said_on_stderr(filters: tuple[str, ...], sentence: str, format_: str) -> None:
+    let_go("a.txt")
+    out, error = StringIO(), StringIO()
+
+    call_command("pgcleanup", "export", *filters, "--format", format_, stdout=out, stderr=error, no_color=True)
+
+    assert error.getvalue() == f"{sentence}\n"
+    assert "Nothing" not in out.getvalue()
+
+
+def test_empty_ledger_is_said_on_stderr() -> None:
+    error = StringIO()
+
+    call_command("pgcleanup", "export", stdout=StringIO(), stderr=error, no_color=True)
+
+    assert error.getvalue() == "Nothing was found: nothing is pending, and the history is empty.\n"
+
+
+def test_filter_that_matches_nothing_beside_one_that_does_is_said_on_stderr() -> None:
+    let_go("a.txt")
+    run_sql("UPDATE pending_file_deletion SET object_pk = '17'")
+    error = StringIO()
+    objects = ("--object", "project.Document:17", "--object", "project.Document:4711")
+    others = ("--name", "a.txt", "--name", "b.txt", "--source", "project.Document.file")
+
+    call_command("pgcleanup", "export", *objects, *others, stdout=StringIO(), stderr=error, no_color=True)
+
+    assert error.getvalue().splitlines() == [
+        "Nothing was found for --object project.Document:4711.",
+        "Nothing was found for --name b.txt.",
+    ]
+
+
 def test_long_history_comes_in_short_statements(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "_RANGE", 2)
     settle(*range(1, 8))

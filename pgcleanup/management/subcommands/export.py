@@ -25,6 +25,7 @@ from pgcleanup.status.events import event_fields
 from pgcleanup.status.words import in_utc, listed
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_VALUES = ("object", "name", "source")
 COLUMNS = [*(field.name for field in fields(Event)), "sentence"]
 
 
@@ -35,8 +36,8 @@ class Export(Subcommand):
     help = "write the history as JSON or CSV"
     description = (
         "Writes what became of files, when, by whom and why, to standard output: what is pending, and what is in the "
-        "history. Without a filter all of it. Exit code 0: done, also where there is nothing; 2: wrong usage, such "
-        "as a model that there is not."
+        "history. Without a filter all of it. Exit code 0: done, also where there is nothing, which is said on "
+        "standard error; 2: wrong usage, such as a model that there is not."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -67,12 +68,16 @@ class Export(Subcommand):
         first = next(found, None)
         if first is None:
             self._doubt(using, options)
-        found = chain([first] if first is not None else [], found)
+        sought = _Sought(options)
+        found = sought.looked_at(chain([first] if first is not None else [], found))
         chunks = _as_json(found) if options["format"] == "json" else _as_csv(found)
         for chunk in chunks:
             self.command.stdout.write(chunk, ending="")
             if self.command.output_error is not None:
                 return
+        # Not on standard output, which is a file mostly, and is read by machines.
+        for sentence in [_nothing(options)] if first is None else sought.missed():
+            self.command.stderr.write(sentence)
 
     def _doubt(self, using: str, options: dict[str, Any]) -> None:
         """End with 2 where nothing was found since there can be nothing: of a model that is gone there may be."""
@@ -86,6 +91,38 @@ class Export(Subcommand):
             if not {label for label, _ in _object(text)} & set(labels):
                 raise _unknown(f"--object {text}: there is no such model with a file field", labels)
             _check_key(text)
+
+
+class _Sought:
+    """Which values of the filters an entry was found for. A mistyped key among good ones looks like an answer."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._objects = {text: set(_object(text)) for text in options["object"] or ()}
+        self._missed = {(option, text): None for option in _VALUES for text in options[option] or ()}
+
+    def looked_at(self, found: Iterable[Event]) -> Iterator[Event]:
+        for event in found:
+            if self._missed:
+                for pair in [pair for pair in self._missed if self._is_of(event, *pair)]:
+                    del self._missed[pair]
+            yield event
+
+    def _is_of(self, event: Event, option: str, text: str) -> bool:
+        if option == "object":
+            return (event.source.rpartition(".")[0], event.object_pk) in self._objects[text]
+        return event.name == text if option == "name" else event.source == text.lower()
+
+    def missed(self) -> list[str]:
+        return [f"Nothing was found for --{option} {text}." for option, text in self._missed]
+
+
+def _nothing(options: dict[str, Any]) -> str:
+    """Say that nothing was found, and for what."""
+    given = [f"--{option} {text}" for option in _VALUES for text in options[option] or ()]
+    given += [f"--{option} {options[option]}" for option in ("since", "before") if options[option]]
+    if not given:
+        return "Nothing was found: nothing is pending, and the history is empty."
+    return f"Nothing was found for {' '.join(given)}."
 
 
 def _unknown(sentence: str, there: list[str]) -> CommandError:
