@@ -89,8 +89,9 @@ class Watch:
         self._bytes = 0
         self._told = self._began = 0.0
         self._told_batches = 0
-        self._trouble: tuple[str, ...] = ()
-        self._trouble_told = 0.0
+        # What is wrong, in sentences, and when each was said last.
+        self._trouble: dict[str, float] = {}
+        self._errors_told: dict[str, float] = {}
 
     def run(self) -> None:
         """Drain until a signal comes. What goes wrong with the database is told, and tried again."""
@@ -140,6 +141,7 @@ class Watch:
         self._count("refused" if tally.refused else "done")
         if self._errors:
             self._errors = 0
+            self._errors_told.clear()
             self._journal.tell("reached")
         next_due = None
         if found is not None and found.next_due is not None:
@@ -175,15 +177,16 @@ class Watch:
 
     def _say_trouble(self, event: str, sentences: list[str]) -> None:
         """Say what is wrong, once, and that it is over."""
-        trouble = tuple(dict.fromkeys(sentences))
-        now = time.monotonic()
-        if trouble == self._trouble and (not trouble or now - self._trouble_told < SECONDS_BETWEEN_REMINDERS):
-            return
-        if not trouble:
-            self._journal.tell("mended", what=list(self._trouble))
+        trouble = dict.fromkeys(sentences)
+        # Beside a new one it may be what is still wrong, in other words: errors of storages have numbers in them.
+        if trouble.keys() <= self._trouble.keys():
+            for sentence in self._trouble:
+                if sentence not in trouble:
+                    self._journal.tell("mended", what=sentence)
+        self._trouble = {sentence: self._trouble[sentence] for sentence in trouble if sentence in self._trouble}
         for sentence in trouble:
-            self._journal.tell(event, problem=True, what=sentence)
-        self._trouble, self._trouble_told = trouble, now
+            if _is_due(self._trouble, sentence):
+                self._journal.tell(event, problem=True, what=sentence)
 
     def _failed(self, error: Exception) -> float:
         """Let the connections go, which may be those of a server that is gone, and wait a little longer each time."""
@@ -194,12 +197,23 @@ class Watch:
         self._errors += 1
         pause = self._pace.after_error(self._errors)
         text = (str(error).strip().splitlines() or [""])[0]
-        self._journal.tell("error", problem=True, what=f"{type(error).__name__}: {text}", next_seconds=round(pause, 1))
+        what = f"{type(error).__name__}: {text}"
+        if _is_due(self._errors_told, what):
+            self._journal.tell("error", problem=True, what=what, next_seconds=round(pause, 1))
         return pause
 
     def _count(self, result: str) -> None:
         if self._metrics is not None:
             self._metrics.ended(result)
+
+
+def _is_due(told: dict[str, float], sentence: str) -> bool:
+    """Whether a sentence is to be said, for the first time or once more; notes that it is said now."""
+    now = time.monotonic()
+    if sentence in told and now - told[sentence] < SECONDS_BETWEEN_REMINDERS:
+        return False
+    told[sentence] = now
+    return True
 
 
 def _left(found: Backlog) -> dict[str, Any]:

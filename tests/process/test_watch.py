@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from queue import Empty, Queue
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
+from django.db import OperationalError
 
-from pgcleanup.drain import run
+from pgcleanup.drain import Run, run
 from pgcleanup.ledger import control, gauges
 from pgcleanup.management import watching as watching_module
 from pgcleanup.management.output.watched import Journal
@@ -286,7 +288,76 @@ def test_trouble_that_stays_is_told_once_and_its_end_as_well() -> None:
 
     assert [event["event"] for event in events] == ["watching", "problem", "mended", "stopped"]
     assert "project_document" in events[1]["what"]
-    assert events[2]["what"] == [events[1]["what"]]
+    assert events[2]["what"] == events[1]["what"]
+
+
+@pytest.fixture
+def hour(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let an hour go by at once."""
+    passed = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed[0])
+    monkeypatch.setattr(watching_module, "time", clock)
+
+    def let_it_pass() -> None:
+        passed[0] += 3601
+
+    return let_it_pass
+
+
+@pytest.mark.usefixtures("at_once")
+def test_database_that_is_away_is_told_once_and_again_after_an_hour(
+    monkeypatch: pytest.MonkeyPatch, hour: Callable[[], None]
+) -> None:
+    errors = iter(["refused", "refused", "starting up", "refused", "refused", "refused", None, "refused"])
+
+    def run_or_fail(*arguments: Any, **options: Any) -> Run:
+        if error := next(errors):
+            raise OperationalError(error)
+        return Run(*arguments, **options)
+
+    monkeypatch.setattr(watching_module, "Run", run_or_fail)
+    steps = iter([*[lambda: None] * 4, hour, *[lambda: None] * 2])
+
+    events = events_of(8, lambda: next(steps)())
+
+    assert [(event["event"], event.get("what")) for event in events[1:-1]] == [
+        ("error", "OperationalError: refused"),
+        ("error", "OperationalError: starting up"),
+        ("error", "OperationalError: refused"),
+        ("reached", None),
+        ("error", "OperationalError: refused"),
+    ]
+
+
+def test_each_trouble_is_mended_in_the_words_it_was_told_in(hour: Callable[[], None]) -> None:
+    lines: list[str] = []
+    journal = Journal(lines.append, "default", as_objects=True)
+    watch = Watch("default", pace=Pace(60), stop=Pauses(1), journal=journal)
+
+    def told(*sentences: str) -> list[tuple[str, str]]:
+        lines.clear()
+        watch._say_trouble("problem", list(sentences))
+        return [(event["event"], event["what"]) for event in map(json.loads, lines)]
+
+    assert told("a", "b") == [("problem", "a"), ("problem", "b")]
+    assert told("a", "b") == []
+    assert told("b") == [("mended", "a")]
+    assert told("b", "c") == [("problem", "c")]
+    hour()
+    assert told("b", "c") == [("problem", "b"), ("problem", "c")]
+    assert told() == [("mended", "b"), ("mended", "c")]
+    assert told() == []
+
+
+def test_trouble_in_other_words_is_not_mended() -> None:
+    lines: list[str] = []
+    journal = Journal(lines.append, "default", as_objects=True)
+    watch = Watch("default", pace=Pace(60), stop=Pauses(1), journal=journal)
+
+    for number in (1, 2):
+        watch._say_trouble("problem", [f"does not answer (request {number})"])
+
+    assert [json.loads(line)["event"] for line in lines] == ["problem", "problem"]
 
 
 @pytest.mark.usefixtures("at_once")
