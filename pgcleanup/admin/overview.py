@@ -52,6 +52,8 @@ class Overview:
     """The one number."""
     words: str = ""
     state: str = ""
+    readable: bool = True
+    """Whether more than the problems is known. What is not known must not look like what is not there."""
     problems: Sequence[Problem] = ()
     states: Sequence[Row] = ()
     sources: Sequence[Row] = ()
@@ -78,6 +80,7 @@ def overview_of(request: HttpRequest, using: str, *, history: bool = True) -> Ov
     found.problems = find_problems(using)
     if any(problem.kind in (Kind.UNREADABLE, Kind.NO_LEDGER) for problem in found.problems):
         found.tone, found.state, found.words = "bad", _("broken"), _("The ledger cannot be read.")
+        found.readable = False
         return found
     reader = _Reader(using, found)
     current = reader.read(_("how far behind it is"), lambda: age(using))

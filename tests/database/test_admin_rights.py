@@ -67,6 +67,19 @@ def test_page_without_rights_says_which_to_grant(browser: Client, web: str, page
     assert grant(web) in response.content.decode()
 
 
+def test_overview_without_rights_says_nothing_of_what_it_cannot_read(browser: Client, web: str) -> None:
+    let_go("a.pdf")
+
+    with logged_in(web):
+        page = browser.get("/admin/pgcleanup/").content.decode()
+
+    assert "The ledger cannot be read." in page
+    assert "No drain has run yet" not in page
+    assert "Nothing is pending" not in page
+    assert "Pending, by" not in page
+    assert "Last drains" not in page
+
+
 def test_pages_without_the_right_on_one_table_name_it(browser: Client, web: str) -> None:
     run_sql(grant(web).replace("&quot;", '"'))
     run_sql(f"REVOKE ALL ON file_deletion_control FROM {web}")
