@@ -19,7 +19,7 @@ from pgcleanup.drain.permission import withheld
 from pgcleanup.ledger import control, state
 from pgcleanup.status.coverage import coverage_of
 from pgcleanup.status.rights import uncheckable, unreadable
-from pgcleanup.status.words import duration, number, period, plural
+from pgcleanup.status.words import duration, ended, number, period, plural
 from pgcleanup.triggers import how_to_install, how_to_make_tables, inspect
 
 _FAILED_LIMIT = 1_000
@@ -131,7 +131,7 @@ def _found(using: str, look: Callable[[], Iterator[Problem]]) -> list[Problem]:
         advice = f"Look again: manage.py pgcleanup status --database {using}"
         with suppress(Error):
             advice = (unreadable(using) or (text[0], advice))[1]
-        sentence = f'The state of file deletions in database "{using}" cannot be read: {text[0]}'
+        sentence = f'The state of file deletions in database "{using}" cannot be read: {ended(text[0])}'
         return [Problem(Kind.UNREADABLE, sentence, advice)]
 
 

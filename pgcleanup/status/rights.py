@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from django.db import DatabaseError, Error, transaction
+from psycopg.errors import InsufficientPrivilege
+
 from pgcleanup import references, sql
 from pgcleanup.columns import FileColumns
 from pgcleanup.models import (
@@ -11,7 +16,7 @@ from pgcleanup.models import (
     PendingFileDeletion,
     SettledFileDeletion,
 )
-from pgcleanup.status.words import listed
+from pgcleanup.status.words import ended, listed
 
 _MODELS = (PendingFileDeletion, SettledFileDeletion, FileDeletionStamp, FileDeletionColumn, FileDeletionControl)
 TABLES = [model._meta.db_table for model in _MODELS]
@@ -46,6 +51,16 @@ def unreadable(using: str) -> tuple[str, str] | None:
             f"As the tables' owner: GRANT SELECT ON {', '.join(TABLES)} TO {sql.quote_identifier(role)};",
         )
     return None
+
+
+def reported(using: str, error: DatabaseError) -> str:
+    """Return what the database says, and what mends it where this role may not read the ledger."""
+    text = str(error).strip()
+    found = None
+    if isinstance(error.__cause__, InsufficientPrivilege):
+        with suppress(Error), transaction.atomic(using=using):
+            found = unreadable(using)
+    return f"{ended(text)} {found[1]}" if found is not None else text
 
 
 def unchangeable(using: str) -> tuple[str, str] | None:

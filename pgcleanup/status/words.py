@@ -87,6 +87,11 @@ def kept_because(reason: str) -> str:
     return _KEPT.get(reason, f"still named by {reason}")
 
 
+def ended(text: str) -> str:
+    """Return a text that another sentence follows, with a full stop: a server's messages have none."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def listed(items: Sequence[str], limit: int = 5) -> str:
     """Return the first few of some names, and how many more there are."""
     rest = len(items) - limit

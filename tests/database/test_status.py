@@ -15,7 +15,7 @@ from pytest_django import Settings
 from pgcleanup.ledger import state
 from pgcleanup.models import PendingFileDeletion
 from pgcleanup.status import Health, age, look, problems
-from pgcleanup.status.words import ahead, duration, kept_because, listed, moment, period, plural, shown, size
+from pgcleanup.status.words import ahead, duration, ended, kept_because, listed, moment, period, plural, shown, size
 from pgcleanup.triggers import sync
 from tests.drain.support import let_go
 from tests.support import Scratch, run_sql
@@ -72,7 +72,9 @@ def test_database_that_cannot_be_reached_becomes_a_sentence(scratch: Scratch) ->
     connections["scratch"].close()
     connections["scratch"].settings_dict = {**connections["scratch"].settings_dict, "PORT": "1"}
 
-    assert "cannot be read" in problems("scratch")[0]
+    [problem] = problems("scratch")
+    assert "cannot be read" in problem
+    assert ". Look again: manage.py pgcleanup status --database scratch" in problem
 
 
 @database
@@ -240,6 +242,14 @@ def test_counts_have_commas_and_plurals() -> None:
         "1 file",
         "1,204 files",
         "2 entries",
+    ]
+
+
+def test_server_message_is_ended_before_another_sentence() -> None:
+    assert [ended(text) for text in ("Connection refused", "is gone.", "why?")] == [
+        "Connection refused.",
+        "is gone.",
+        "why?",
     ]
 
 

@@ -17,6 +17,7 @@ import pgcleanup
 from pgcleanup.drain import drain
 from pgcleanup.ledger import control
 from pgcleanup.status import rows
+from pgcleanup.status.rights import TABLES
 from tests.drain.support import NOW, entries, let_go, orphaned, put
 from tests.project.models import Archive, Avatar, Document, Ignored
 from tests.support import run_sql, session
@@ -26,6 +27,20 @@ from tests.support import run_sql, session
 def grace_period(database: None, settings: Settings) -> None:
     """Let files wait, as they do."""
     settings.PGCLEANUP_GRACE_PERIOD = timedelta(hours=1)
+
+
+@pytest.mark.parametrize("command", [("pgcleanup", "explain", "a.txt"), ("drain_deletions",)], ids=["explain", "drain"])
+def test_role_without_rights_on_the_ledger_is_told_the_grant(alias, role, command: tuple[str, ...]) -> None:
+    limited = alias("limited", USER=role["user"], PASSWORD=role["password"])
+    run_sql(f"REVOKE ALL ON {', '.join(TABLES)} FROM {role['user']}")
+
+    with pytest.raises(CommandError) as caught:
+        call_command(*command, database=limited, stdout=StringIO())
+
+    assert (
+        f'database "limited" reports: permission denied for table file_deletion_column. As the tables\' owner: '
+        f'GRANT SELECT ON {", ".join(TABLES)} TO "{role["user"]}";'
+    ) in str(caught.value)
 
 
 def explain(*arguments: str) -> tuple[int, str]:

@@ -43,6 +43,7 @@ from pgcleanup.management.output.progress import progress_on
 from pgcleanup.management.service import add_watch_arguments, watch, watch_misuse
 from pgcleanup.management.stopping import Stop
 from pgcleanup.status import coverage_of, too_young
+from pgcleanup.status.rights import reported
 from pgcleanup.triggers import inspect
 
 
@@ -180,9 +181,9 @@ class Command(DeletionCommand):
         except PgcleanupError as error:
             raise CommandError(str(error), returncode=FAILED) from error
         except DatabaseError as error:
+            text = f'database "{using}" reports: {reported(using, error)}'
             raise CommandError(
-                f'database "{using}" reports: {str(error).strip()}\nNothing is lost: the next drain goes on from here.',
-                returncode=FAILED,
+                f"{text}\nNothing is lost: the next drain goes on from here.", returncode=FAILED
             ) from error
         return report, listener, files
 

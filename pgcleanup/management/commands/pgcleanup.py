@@ -9,6 +9,7 @@ from django.db import DatabaseError
 
 from pgcleanup.management.output.base import FAILED, DeletionCommand
 from pgcleanup.management.subcommands import SUBCOMMANDS
+from pgcleanup.status.rights import reported
 
 
 class Command(DeletionCommand):
@@ -30,4 +31,4 @@ class Command(DeletionCommand):
         try:
             self.subcommands[options["subcommand"]].run(using, options)
         except DatabaseError as error:
-            raise CommandError(f'database "{using}" reports: {str(error).strip()}', returncode=FAILED) from error
+            raise CommandError(f'database "{using}" reports: {reported(using, error)}', returncode=FAILED) from error
