@@ -78,6 +78,15 @@ def _report(context: Context, inspection: Inspection, *, dry_run: bool) -> Drain
     if scanning:
         waiting["due"] -= scanning
         waiting["scan"] = scanning
+    deletes = not dry_run and settings.delete_files
+    # A drain writes down which files are too young. One that deletes nothing has only seen them, and what no drain
+    # has seen before counts as in its grace period, though that be zero.
+    young = 0 if deletes else tally.young
+    for reason in ("due", "grace_period"):
+        moved = min(young, waiting.get(reason, 0))
+        young -= moved
+        waiting[reason] = waiting.get(reason, 0) - moved
+        waiting["upload_window"] = waiting.get("upload_window", 0) + moved
     columns, tables = inspection.plan.recorded
     return DrainReport(
         counts=dict(tally.counts),
@@ -88,7 +97,7 @@ def _report(context: Context, inspection: Inspection, *, dry_run: bool) -> Drain
         grace_period=grace,
         dry_run=dry_run,
         stopped=context.stopped,
-        deletes=not dry_run and settings.delete_files,
+        deletes=deletes,
         oldest_pending=state.oldest_age(using, grace),
         next_due=state.next_due(using, grace) if waiting.get("grace_period") else None,
         first_names=tuple(state.names_in_grace(using, grace, limit=5)),

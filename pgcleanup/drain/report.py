@@ -119,6 +119,8 @@ class Tally:
     progress: Progress | None = None
     counts: Counter[Outcome] = field(default_factory=Counter)
     waiting: Counter[str] = field(default_factory=Counter)
+    young: int = 0
+    """Names that are due, but whose files are within PGCLEANUP_UPLOAD_WINDOW."""
     bytes_deleted: int = 0
     problems: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
@@ -137,6 +139,7 @@ class Tally:
             self.bytes_deleted += result.bytes if result.outcome is Outcome.DELETED else 0
         elif result.waiting is not None:
             self.waiting[result.waiting] += 1
+            self.young += result.waiting == "upload_window" and result.due_at is None
         if self.progress is not None:
             self.progress(result)
 

@@ -237,6 +237,18 @@ def test_prepared_transaction_is_named_with_what_ends_it() -> None:
     assert "  prepared transaction payment of postgres: nothing is deleted before COMMIT PREP" in out
 
 
+@pytest.mark.parametrize("options", [("--dry-run",), ()], ids=["dry run", "may delete nothing"])
+def test_forecast_says_that_files_are_too_young(settings: Settings, options: tuple[str, ...]) -> None:
+    settings.PGCLEANUP_DELETE_FILES = bool(options)
+    put("young.txt", age=timedelta(0))
+    let_go("young.txt")
+
+    out = run("--grace-period", "0", *options)[1]
+
+    assert "ould delete no file" in out
+    assert "Left: 1 file too young to delete (PGCLEANUP_UPLOAD_WINDOW). On time.\n" in out
+
+
 def test_missing_trigger_is_named_and_ends_with_1() -> None:
     run_sql("DROP TRIGGER pgcleanup_row ON project_page")
     try:

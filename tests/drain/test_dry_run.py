@@ -51,6 +51,34 @@ def test_nothing_is_changed(stamped, settings, media_root):
     assert sorted(media_root.rglob("*")) == files
 
 
+@pytest.mark.parametrize("deletes", [False, True], ids=["may delete nothing", "dry run"])
+def test_files_that_are_too_young_are_counted_as_the_drain_would_count_them(settings, deletes):
+    settings.PGCLEANUP_UPLOAD_WINDOW = timedelta(minutes=1)
+    settings.PGCLEANUP_DELETE_FILES = deletes
+    for name in ("a", "b"):
+        put(name, age=timedelta(0))
+    put("old")
+    let_go("a", "b", "old")
+    Stepped().until("stamped")
+
+    forecast = drain(dry_run=deletes)
+    settings.PGCLEANUP_DELETE_FILES = True
+    done = drain()
+
+    assert forecast.waiting == {"due": 1, "upload_window": 2}
+    assert (forecast.counts, done.waiting) == (done.counts, {"upload_window": 2})
+    assert drain(dry_run=True).waiting == done.waiting
+
+
+def test_file_that_is_too_young_within_its_grace_period_waits_for_that(settings):
+    settings.PGCLEANUP_UPLOAD_WINDOW = timedelta(hours=2)
+    settings.PGCLEANUP_GRACE_PERIOD = timedelta(hours=1)
+    put("a", age=timedelta(0))
+    let_go("a")
+
+    assert drain(dry_run=True).waiting == {"grace_period": 1}
+
+
 def test_outcome_of_each_name_is_what_the_drain_then_does(settings):
     settings.PGCLEANUP_UPLOAD_WINDOW = timedelta(minutes=1)
     one_of_each()
