@@ -95,7 +95,7 @@ def after_migrate(using: str, verbosity: int = 1, **kwargs: Any) -> None:
                 "DeleteModel, so its file names are not recorded, and those files stay.\n"
             )
         for source in report.left:
-            sys.stderr.write(f"pgcleanup: {versions.explained(source)}\n")
+            sys.stderr.write(f"pgcleanup: {' '.join(versions.explained(source))}\n")
         lines = [f"{table}: {error}" for table, error in report.failed]
         if set(report.changed) - {COLUMN_TABLE} and verbosity >= 1:
             sys.stdout.write(

@@ -75,7 +75,7 @@ class Coverage:
                 f"To enable it: {statement}",
             )
         for source in self.left:
-            yield versions.explained(source), ""
+            yield versions.explained(source)
         if not self.columns_known and not self.left:
             yield (
                 f'This process and database "{using}" do not agree on what the file columns are, so no drain of this '
@@ -99,7 +99,7 @@ class Coverage:
         yield from (f"{table}: trigger outdated" for table in self.outdated)
         yield from (f"{table}: trigger not needed any more" for table in self.stray)
         yield from (f"function {name}: not needed any more" for name in self.stray_functions)
-        yield from (versions.explained(source) for source in self.left)
+        yield from (versions.explained(source)[0] for source in self.left)
         if not self.columns_known and not self.left:
             yield "the table of file columns differs from these models and settings"
         if self.history in (State.MISSING.value, State.OUTDATED.value):

@@ -67,12 +67,12 @@ def without(
     return replace(catalog, relations=relations, functions=functions), [c for c in columns if c.table not in of_others]
 
 
-def explained(source: str) -> str:
+def explained(source: str) -> tuple[str, str]:
     """Say why a column is left as it is, and what to do."""
     return (
-        f"the database has the file column {source}, and the models of this code have not. What is known of it and "
-        "what records it stay as they are, and no drain of this code deletes files of its storage. Apply the "
-        "migrations that wait, or deploy the code that goes with the database."
+        f"The database has the file column {source}, and the models of this code have not. What is known of it and "
+        "what records it stay as they are, and no drain of this code deletes files of its storage.",
+        "Apply the migrations that wait, or deploy the code that goes with the database.",
     )
 
 

@@ -109,7 +109,7 @@ class TestCodeIsAhead:
         migrate("pgcleanup")
 
         said = capsys.readouterr().err
-        assert "the database has the file column shop.offer.file, and the models of this code have not" in said
+        assert "The database has the file column shop.offer.file, and the models of this code have not" in said
         assert "Apply the migrations that wait" in said
 
     def test_its_own_migrations_bring_all_in_step(self, ahead: App, scratch: Scratch) -> None:
@@ -190,7 +190,7 @@ class TestCodeIsBehind:
         with pytest.raises(CommandError):
             call_command("pgcleanup", "sync", database="scratch", stdout=out)
 
-        assert "the database has the file column shop.offer.more" in out.getvalue()
+        assert "The database has the file column shop.offer.more" in out.getvalue()
         assert "shop.offer.more" in known()
 
     def test_old_migrations_that_a_squashed_one_has_replaced_are_no_other_code(

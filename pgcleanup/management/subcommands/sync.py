@@ -38,7 +38,7 @@ class Sync(Subcommand):
             for table, error in report.failed if report else []:
                 self.say(f"{table}: {error}", problem=True)
             for source in report.left if report else []:
-                self.say(versions.explained(source), problem=True)
+                self.say(" ".join(versions.explained(source)), problem=True)
         after = before if options["check"] else self.coverage(using)
         for watched_table in after.by_table if options["verbosity"] > 1 else ():
             self.say(str(watched_table))
