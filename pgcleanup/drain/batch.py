@@ -19,11 +19,13 @@ from pgcleanup.drain.agreement import advice_about, disagreements
 from pgcleanup.drain.context import Context
 from pgcleanup.drain.decide import Settled, from_elsewhere_first
 from pgcleanup.drain.disposal import Disposal
-from pgcleanup.drain.dispose import Disposer, Way
+from pgcleanup.drain.dispose import Disposer
 from pgcleanup.drain.guard import ConnectionGuard
+from pgcleanup.drain.meanwhile import Meanwhile
 from pgcleanup.drain.poison import write
 from pgcleanup.drain.second_look import to_be_checked_again
 from pgcleanup.drain.store import MORE_TO_BE_SURE
+from pgcleanup.drain.way import Way
 from pgcleanup.ledger import fence
 from pgcleanup.ledger.claims import Claim
 from pgcleanup.ledger.fence import drain_transaction
@@ -48,6 +50,14 @@ class Batch:
         self._out = Disposal()
         self._started = time.monotonic()
         self._budget = BATCH_SECONDS
+        self._meanwhile = Meanwhile(
+            context.using,
+            context.columns,
+            storage_key,
+            large=context.large.get(storage_key, ()),
+            elsewhere=context.elsewhere,
+            grace=context.grace,
+        )
 
     def steps(self) -> Iterator[str]:
         """Work the batch off. Yields the name of each step after it is done; dropping the generator rolls back."""
@@ -83,7 +93,7 @@ class Batch:
         store = context.stores[key]
         store.calls.batch = found
         store.calls.alive, store.calls.enough = guard.check, context.is_stopping
-        disposer = Disposer(context.using, context.columns, store, guard, self._out, context.grace)
+        disposer = Disposer(context.using, context.columns, store, guard, self._out, self._meanwhile)
         todo = deque(found)
         while todo:
             if store.down is not None:
@@ -167,6 +177,8 @@ class Batch:
         context = self.context
         began = time.monotonic()
         names = [claim.name for claim in found]
+        if context.is_heard(key):
+            self._meanwhile.begin()
         answer_elsewhere = context.elsewhere.check(key, names, context.grace)
         yield "checked elsewhere"
         claimed = [id_ for claim in found for id_ in claim.ids]

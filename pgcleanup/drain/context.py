@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
-from pgcleanup.columns import FileColumns
+from pgcleanup.columns import FileColumn, FileColumns
 from pgcleanup.drain.absence import Witnesses, call_witnesses
 from pgcleanup.drain.deliver import deletes_by_itself, has_receivers
 from pgcleanup.drain.elsewhere import Elsewhere
@@ -47,6 +47,8 @@ class Context:
     """By storage: names that are a field's default."""
     waiting_for_scan: dict[str, int] = field(default_factory=dict)
     """Storages left alone until a scan of a large table is worth it, with the names that wait for it."""
+    large: dict[str, tuple[FileColumn, ...]] = field(default_factory=dict)
+    """By storage: columns for which each check reads a large table from end to end."""
     put_last: set[str] = field(default_factory=set)
     """Storages whose turn comes when all others are done."""
     stop: Callable[[], bool] | None = None
@@ -73,6 +75,10 @@ class Context:
         """Whether anybody sees a file of this storage before it goes."""
         mine = (column for column in self.columns.stored if column.storage_key == key)
         return any(has_receivers(column) or deletes_by_itself(column) for column in mine)
+
+    def is_heard(self, key: str) -> bool:
+        """Whether anybody listens to the signals of a model with files in this storage."""
+        return any(has_receivers(column) for column in self.columns.stored if column.storage_key == key)
 
     def witnesses(self, key: str) -> Callable[..., Witnesses]:
         """Return what looks for a few files of a storage that rows name; of one folder, if it is called with one."""

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import DatabaseError, OperationalError, connections, models, transaction
+from django.db import DatabaseError, OperationalError, models, transaction
 from django.db.models.fields.files import FieldFile, ImageFieldFile
 from django.dispatch import Signal
 from psycopg.errors import LockNotAvailable
 
 from pgcleanup import sql
-from pgcleanup.columns import FileColumn, FileColumns
+from pgcleanup.columns import FileColumn
+from pgcleanup.drain.meanwhile import Receivers
 from pgcleanup.ledger.claims import Claim, Newest
 from pgcleanup.ledger.history import context_value
 from pgcleanup.models import Operation
@@ -31,41 +29,14 @@ class ReceiverError(Exception):
     """A receiver raised; its own writes are undone. The first error is the cause."""
 
 
-class WriteWatch:
-    """Notices a receiver that writes to a table with file columns.
-
-    It writes in the drain's own transaction, after the reference check: the row may name the very file that is
-    about to go, and is committed with its settlement.
-    """
-
-    def __init__(self, columns: FileColumns) -> None:
-        names = {column.table.rpartition('"."')[2].strip('"') for column in columns}
-        self._tables = re.compile("|".join(re.escape(name) for name in sorted(names)))
-        self.seen = False
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch within the block, whichever database is written to: two aliases may lead to one."""
-        with ExitStack() as stack:
-            for alias in connections:
-                stack.enter_context(connections[alias].execute_wrapper(self))
-            yield
-
-    def __call__(self, execute: Any, statement: Any, parameters: Any, many: bool, context: Any) -> Any:
-        text = str(statement)
-        if not text.lstrip().upper().startswith("SELECT") and self._tables.search(text):
-            self.seen = True
-        return execute(statement, parameters, many, context)
-
-
 class Delivery:
     """What the receivers of one name get to see. Made only where somebody looks: it costs two instances."""
 
-    def __init__(self, using: str, column: FileColumn, claim: Claim, watch: WriteWatch) -> None:
+    def __init__(self, using: str, column: FileColumn, claim: Claim, receivers: Receivers) -> None:
         field: Any = column.field
         newest = told_of(claim)
         self.using = using
-        self.watch = watch
+        self.receivers = receivers
         self.name = claim.name
         self.sender = column.model
         with_name = newest.operation != Operation.UPDATE and not _row_exists(using, column, claim)
@@ -103,7 +74,7 @@ class Delivery:
         """Delete the file by its field's own class, what that does in the database included."""
         # A receiver may have written another name there, that of a file which nobody let go.
         self.file.name = self.name
-        with self.watch.watching(), transaction.atomic(using=self.using):
+        with transaction.atomic(using=self.using):
             self.file.delete(save=False)
 
     def after(self, error: Exception | None = None) -> None:
@@ -121,7 +92,7 @@ class Delivery:
         try:
             # A savepoint: what a failing receiver wrote is undone, and a statement of its that failed
             # does not take the drain's own transaction down.
-            with self.watch.watching(), transaction.atomic(using=self.using):
+            with self.receivers.at_work(), transaction.atomic(using=self.using):
                 for _, response in signal.send_robust(self.sender, **arguments):
                     if isinstance(response, Exception):
                         raise ReceiverError(f"{type(response).__name__}: {response}") from response

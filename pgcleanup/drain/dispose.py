@@ -4,64 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 
-from pgcleanup import references
+from django.db import DatabaseError
+
 from pgcleanup.columns import FileColumn, FileColumns
 from pgcleanup.conf import settings
 from pgcleanup.drain import decide
 from pgcleanup.drain.absence import Looked, folder_of
 from pgcleanup.drain.asking import Asking
 from pgcleanup.drain.decide import Left, Settled
-from pgcleanup.drain.deliver import Delivery, WriteWatch, deletes_by_itself, has_receivers
+from pgcleanup.drain.deliver import Delivery, deletes_by_itself, has_receivers
 from pgcleanup.drain.disposal import Disposal
 from pgcleanup.drain.guard import ConnectionGuard
+from pgcleanup.drain.meanwhile import Meanwhile
 from pgcleanup.drain.store import Store
+from pgcleanup.drain.way import File, Way
+from pgcleanup.exceptions import OtherDatabaseFailed
 from pgcleanup.ledger.claims import Claim
 from pgcleanup.models import Outcome
-from pgcleanup.storages import Adapter, Changed, Presence, Seen
+from pgcleanup.storages import Changed, Presence, Seen
 
 # An enumeration's member is looked up slowly, where it is done for each file.
 _ABSENT, _DELETED = Outcome.ABSENT.value, Outcome.DELETED.value
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How to work on a name. Those of one way are looked at and deleted together."""
-
-    adapter: Adapter
-    column: FileColumn
-    """To tell of it, and to delete through where its class does more than delete."""
-    heard: bool
-    """Whether anybody listens to its signals."""
-    by_itself: bool
-    """Whether the field's class deletes in its own way."""
-
-    @property
-    def told(self) -> bool:
-        """Whether somebody sees the file before it goes."""
-        return self.heard or self.by_itself
-
-    @property
-    def one_by_one(self) -> bool:
-        """Whether the next name is not told of before the one before it is done with."""
-        return self.by_itself or (self.heard and not self.adapter.remote)
-
-    def goes_with(self, other: Way) -> bool:
-        """Whether names of both are worked on together."""
-        return self.adapter is other.adapter and self.told == other.told and not (self.by_itself or other.by_itself)
-
-
-@dataclass(slots=True)
-class File:
-    """One that is about to go."""
-
-    claim: Claim
-    way: Way
-    seen: Seen
-    delivery: Delivery | None = None
 
 
 class Disposer:
@@ -74,11 +39,10 @@ class Disposer:
         store: Store,
         guard: ConnectionGuard,
         out: Disposal,
-        grace: timedelta,
+        meanwhile: Meanwhile,
     ) -> None:
         self.using = using
-        self.grace = grace
-        self.watch = WriteWatch(columns)
+        self.meanwhile = meanwhile
         self.columns = columns
         self.store = store
         self.guard = guard
@@ -120,7 +84,7 @@ class Disposer:
         files = list(self._doomed(files))
         if files and files[0].way.told:
             files = yield from self._tell_before(files)
-        if files and self.watch.seen:
+        if files and self.meanwhile.receivers.ran:
             files = list(self._not_named_meanwhile(files))
         if files:
             yield from self._delete(files)
@@ -220,7 +184,7 @@ class Disposer:
         """Send the pre signal. None means that it failed: the name is postponed, and its file stays."""
         with self._telling(claim):
             try:
-                delivery = Delivery(self.using, column, claim, self.watch)
+                delivery = Delivery(self.using, column, claim, self.meanwhile.receivers)
                 delivery.before()
             except Exception as error:  # a receiver's, or of the user's own model or field
                 self.out.postpone(claim, error)
@@ -246,10 +210,15 @@ class Disposer:
             self.store.telling = None
 
     def _not_named_meanwhile(self, files: Sequence[File]) -> Iterator[File]:
-        """Ask once more about these names, after a receiver has written to a table with file columns."""
-        names = [file.claim.name for file in files]
-        claimed = [id_ for file in files for id_ in file.claim.ids]
-        answer = references.check(self.using, self.columns, self.store.key, names, claimed, self.grace)
+        """Yield the files that nothing needs by now either, after receivers were at work."""
+        try:
+            answer = self.meanwhile.ask([file.claim for file in files])
+        except (DatabaseError, OtherDatabaseFailed) as error:
+            # Not the batch's failure: other files of it are gone, and are to be settled.
+            self.guard.check(ask=True)
+            for file in files:
+                self.out.postpone(file.claim, error)
+            return
         for file in files:
             decision = decide.before_looking(file.claim, answer)
             if decision is None:

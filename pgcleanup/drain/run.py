@@ -228,6 +228,7 @@ class Run:
         if len(context.columns) == 0:
             return BATCH_SIZE
         scans = find_scans(context.using, context.columns, list(context.stores), context.grace)
+        context.large = {scan.storage_key: scan.columns for scan in scans}
         for scan in scans:
             if scan.waiting:
                 context.waiting_for_scan[scan.storage_key] = scan.waiting

@@ -27,6 +27,8 @@ class Scan:
     bytes: int
     waiting: int
     """Names that wait for company; 0 where the scan is worth it now."""
+    columns: tuple[FileColumn, ...]
+    """All whose tables are read so."""
 
     @property
     def advice(self) -> str:
@@ -59,5 +61,6 @@ def find_scans(using: str, columns: FileColumns, keys: list[str], grace: timedel
             sources = [column.source for column in columns.stored if column.storage_key == key]
             names, overdue = claims.due(using, sources, grace, WORTH_A_SCAN)
             waits = names < WORTH_A_SCAN and overdue < settings.scan_interval
-            scans.append(Scan(key, column, size, names if waits else 0))
+            read = tuple(column for column, _ in mine)
+            scans.append(Scan(key, column, size, names if waits else 0, read))
     return scans

@@ -130,6 +130,13 @@ def timeouts(**parameters: str) -> Iterator[None]:
         _timeouts.reset(token)
 
 
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Wait within the block only for a moment for a table that somebody has locked."""
+    with timeouts(**{"lock_timeout": "500ms", **_timeouts.get()}):
+        yield
+
+
 def lock_patience() -> float:
     """Return for how many seconds a drain waits for a table that somebody has locked."""
     return 0.0 if _timeouts.get() else LOCK_SECONDS

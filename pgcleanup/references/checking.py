@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -116,11 +116,19 @@ class Answer:
 
 
 def check(
-    using: str, columns: FileColumns, key: str, names: Sequence[str], claimed: Sequence[int] | None, grace: timedelta
+    using: str,
+    columns: FileColumns,
+    key: str,
+    names: Sequence[str],
+    claimed: Sequence[int] | None,
+    grace: timedelta,
+    *,
+    without: Collection[str] = (),
 ) -> Answer:
     """Ask this drain's own database about names of the storage `key`, of which `claimed` entries are ours.
 
-    With None for `claimed`, as in a forecast, no entry is in the way.
+    With None for `claimed`, as in a forecast, no entry is in the way. The rows of the sources in `without` are not
+    asked.
 
     One statement: with one for the rows and another for the entries, a name could pass from one to the
     other in between. It runs in a savepoint that is rolled back at once, which lets go of the locks on the
@@ -141,7 +149,8 @@ def check(
         "looked_columns": [column.column for column in looked],
     }
     branches = [_KNOWN, _MOVED] if claimed is None else [_KNOWN, _MOVED, _ENTRIES]
-    return _ask(using, branches, columns.naming(key), parameters)
+    asked = FileColumns(column for column in columns.naming(key) if column.source not in without)
+    return _ask(using, branches, asked, parameters)
 
 
 def check_elsewhere(using: str, columns: FileColumns, key: str, names: Sequence[str], grace: timedelta) -> Answer:

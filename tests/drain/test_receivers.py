@@ -310,7 +310,7 @@ def test_file_that_a_receiver_names_by_another_alias_of_the_database_is_kept(rec
     assert path.exists()
 
 
-def test_table_that_is_locked_is_not_waited_for_to_tell_whether_a_row_is_still_there(receive, session, heard):
+def test_table_that_is_locked_is_not_waited_for_to_tell_whether_a_row_is_still_there(session, heard, quiet):
     """Its receivers get an instance that loads what it is asked for."""
     names = [f"docs/{number}.txt" for number in range(4)]
     for name in names:

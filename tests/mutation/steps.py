@@ -368,7 +368,7 @@ STEPS = (
         "upload window, whatever the grace period",
         "drain/dispose.py",
         "self._upload_window = settings.upload_window",
-        "self._upload_window = min(settings.upload_window, grace)",
+        "self._upload_window = min(settings.upload_window, meanwhile.grace)",
         _drain("crashes.py::test_grace_period_of_nought_leaves_the_upload_window_as_it_is"),
     ),
     _step(
@@ -403,7 +403,7 @@ STEPS = (
     _step(
         "second check after receivers",
         "drain/dispose.py",
-        "if files and self.watch.seen:",
+        "if files and self.meanwhile.receivers.ran:",
         "if False:",
         _drain("receivers.py::test_file_that_a_receiver_names_in_a_row_is_kept"),
     ),
@@ -465,10 +465,31 @@ STEPS = (
     ),
     _step(
         "writes of receivers by other aliases are noticed",
-        "drain/deliver.py",
-        "for alias in connections:",
-        'for alias in ["default"]:',
-        _drain("receivers.py::test_file_that_a_receiver_names_by_another_alias_of_the_database_is_kept"),
+        "drain/meanwhile.py",
+        "self.used_another = True",
+        "pass",
+        _drain("receivers_that_write.py::test_file_that_a_receiver_names_in_a_large_table_by_another_alias_is_kept"),
+    ),
+    _step(
+        "writes of receivers in other threads are noticed",
+        "drain/meanwhile.py",
+        "SELECT pg_catalog.pg_current_snapshot()::text,",
+        "SELECT 'the same',",
+        _drain("receivers_that_write.py::test_file_that_a_pre_receiver_names_in_a_row_is_kept"),
+    ),
+    _step(
+        "writes of receivers in the drain's own transaction are noticed",
+        "drain/meanwhile.py",
+        "if now == before and now.written is not None and not another:",
+        "if before and now.snapshot == before.snapshot and not another:",
+        _drain("receivers_that_write.py::test_file_that_a_pre_receiver_names_in_a_row_is_kept"),
+    ),
+    _step(
+        "writes of receivers to large tables are noticed",
+        "drain/meanwhile.py",
+        "earlier is not None and earlier == later and not another",
+        "earlier is not None and not another",
+        _drain("receivers_that_write.py::test_file_that_a_pre_receiver_names_in_a_row_of_a_large_table_is_kept"),
     ),
     _step(
         "folder that suddenly has nothing",
