@@ -40,8 +40,9 @@ class Delivery:
         self.name = claim.name
         self.sender = column.model
         with_name = newest.operation != Operation.UPDATE and not _row_exists(using, column, claim)
-        # Bound to an instance of its own: FieldFile.delete() clears the attribute of the one it has.
-        self.file: FieldFile = field.attr_class(known_instance(using, column, claim, with_name), field, claim.name)
+        # Bound to an instance of its own: FieldFile.delete() clears the attribute of the one it has, and saves it.
+        bound = _unsaved(known_instance(using, column, claim, with_name))
+        self.file: FieldFile = field.attr_class(bound, field, claim.name)
         default = field.default
         self.arguments: dict[str, Any] = {
             "deleted": newest.operation != Operation.UPDATE,
@@ -137,6 +138,24 @@ def known_instance(using: str, column: FileColumn, claim: Claim, with_name: bool
         # Not through the attribute: an ImageField would open the file for its dimensions.
         instance.__dict__[column.field.attname] = claim.name
     return instance
+
+
+def _unsaved(instance: models.Model) -> models.Model:
+    """Return the instance with a `save` that does nothing.
+
+    FieldFile's `save()` and `delete()` save their row by default, with the name that they have just changed. That row
+    has another file by now, or is gone.
+    """
+    vars(instance).update(save=_save_nothing, asave=_save_nothing_async)
+    return instance
+
+
+def _save_nothing(*args: Any, **kwargs: Any) -> None:
+    pass
+
+
+async def _save_nothing_async(*args: Any, **kwargs: Any) -> None:
+    pass
 
 
 def _row_exists(using: str, column: FileColumn, claim: Claim) -> bool:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
 from django.db import connections
 from django.db.models.fields import NOT_PROVIDED
 from django.db.models.fields.files import FieldFile, ImageFieldFile
@@ -225,6 +226,27 @@ def test_saving_the_instance_of_a_deleted_row_whose_key_is_in_use_again_does_not
     instance(lambda row: row.save())
 
     assert Document.objects.get().file.name == "docs/b.txt"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda file: file.delete(), lambda file: file.save("c.txt", ContentFile(b"new"))],
+    ids=["deletes", "saves"],
+)
+def test_receiver_that_deletes_or_saves_by_the_file_changes_no_row(receive, act):
+    """Django's own methods save their row by default, with the name that they have just changed."""
+    path, current = put("docs/a.txt"), put("docs/b.txt")
+    Document.objects.create(title="now", file="docs/a.txt")
+    Document.objects.update(file="docs/b.txt")
+    receive(before=lambda file, **kwargs: act(file))
+
+    drain()
+
+    row = Document.objects.get()
+    assert (row.title, row.file.name) == ("now", "docs/b.txt")
+    assert drain().counts == {}
+    assert current.exists()
+    assert not path.exists()
 
 
 def test_image_field_with_dimensions_opens_no_file(receive, store):
