@@ -129,22 +129,20 @@ class Disposer:
         if not told:
             return []
         yield "told before"
-        wanted = {}
-        for file in told:
-            if file.delivery.file.name:  # type: ignore[union-attr]  # see above
-                wanted[file.claim] = file
-            else:
-                self.out.settle(file.claim, Outcome.KEPT.value, "cleanup_pre_delete")
         # A receiver takes its time, and may have moved the file, or deleted it itself.
-        again = self._look([(file.claim, file.way) for file in wanted.values()]) if wanted else []
-        return list(self._still_there(again, wanted))
+        again = self._look([(file.claim, file.way) for file in told])
+        return list(self._still_there(again, {file.claim: file for file in told}))
 
     def _still_there(self, again: Sequence[File], told: Mapping[Claim, File]) -> Iterator[File]:
         for file in again:
             before = told[file.claim]
             file.delivery = before.delivery
             decision = decide.after_looking(file.seen, self._upload_window)
-            if decision is None:
+            is_gone = isinstance(decision, Settled) and decision.outcome is Outcome.ABSENT
+            # FieldFile.delete() takes the name away, too.
+            if not is_gone and before.delivery is not None and not before.delivery.file.name:
+                self.out.settle(file.claim, Outcome.KEPT.value, "cleanup_pre_delete")
+            elif decision is None:
                 yield file
             elif isinstance(decision, Left):
                 self.out.decide(file.claim, decision)

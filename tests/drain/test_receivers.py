@@ -92,6 +92,24 @@ def test_pre_receiver_that_takes_the_name_away_keeps_the_file_for_good(receive, 
     assert pending() == []
 
 
+@pytest.mark.parametrize(
+    "delete",
+    [lambda file: file.delete(save=False), lambda file: file.storage.delete(file.name)],
+    ids=["the file object", "the storage"],
+)
+def test_file_that_a_pre_receiver_deletes_itself_is_not_said_to_be_kept(receive, heard, delete):
+    """The file object loses its name by that, as it does by a receiver that wants the file to stay."""
+    receive(before=lambda file, **kwargs: delete(file))
+    path = orphaned("docs/a.txt")
+
+    report = drain()
+
+    assert report.counts == {Outcome.DELETED: 1}
+    assert settled("outcome, reason, bytes") == [("deleted", "deleted by a receiver", 7)]
+    assert heard == [("pre", "docs/a.txt"), ("post", "docs/a.txt")]
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_failing_statement_of_a_receiver_does_not_break_the_batch(receive, when):
     def receiver(file_name, **kwargs):

@@ -396,8 +396,8 @@ STEPS = (
     _step(
         "second look after receivers",
         "drain/dispose.py",
-        "again = self._look([(file.claim, file.way) for file in wanted.values()]) if wanted else []",
-        "again = [File(file.claim, file.way, file.seen) for file in wanted.values()]",
+        "again = self._look([(file.claim, file.way) for file in told])",
+        "again = [File(file.claim, file.way, file.seen) for file in told]",
         _story("without_a_second_look_an_upload_goes_that_overwrites_the_file_while_a_receiver_works"),
     ),
     _step(
