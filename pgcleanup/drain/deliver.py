@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, OperationalError, models, transaction
+from django.db.models.base import ModelState
 from django.db.models.fields.files import FieldFile, ImageFieldFile
 from django.dispatch import Signal
 from psycopg.errors import LockNotAvailable
@@ -129,11 +130,25 @@ def known_instance(using: str, column: FileColumn, claim: Claim, with_name: bool
 
     Any other attribute loads the row as it is now, or raises DoesNotExist. `save()` can neither bring a
     row back nor write an old name: it has nothing to write, or no row to write it to.
+
+    A model whose `__init__` reads a field, as many do to compare with it later, would load the row with that, which
+    may be gone. Its instance is made without calling it.
     """
     model = column.model
     key = _key_by_attribute(model, claim)
     loaded = [field.attname for field in model._meta.concrete_fields if field.attname in key]
-    instance = model.from_db(using, loaded, [key[name] for name in loaded])
+    values = [key[name] for name in loaded]
+    try:
+        instance = model.from_db(using, loaded, values)
+    except DatabaseError:
+        # It has ended the transaction, too, and another instance would be of no use.
+        raise
+    except Exception:  # whatever a model of somebody's own raises
+        instance = model.__new__(model)
+        instance._state = ModelState()
+        instance._state.adding = False
+        instance._state.db = using
+        vars(instance).update(zip(loaded, values, strict=True))
     if with_name:
         # Not through the attribute: an ImageField would open the file for its dimensions.
         instance.__dict__[column.field.attname] = claim.name

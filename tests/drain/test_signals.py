@@ -228,6 +228,34 @@ def test_saving_the_instance_of_a_deleted_row_whose_key_is_in_use_again_does_not
     assert Document.objects.get().file.name == "docs/b.txt"
 
 
+@pytest.mark.parametrize("operation", ["DELETE", "UPDATE"])
+@pytest.mark.parametrize("fields", [["title"], ["file"], ["title", "thumb"]], ids=" and ".join)
+def test_model_that_reads_fields_when_it_is_made_is_told_of(receive, monkeypatch, operation, fields):
+    """As many do to compare with them in `save()`. Of the instance nothing but the key is loaded."""
+    made = Document.__init__
+
+    def remember(self: Document, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        self.before = [getattr(self, field) for field in fields]
+
+    monkeypatch.setattr(Document, "__init__", remember)
+    heard = []
+    receive(before=lambda instance, **kwargs: heard.append((instance.pk, instance._state.adding, instance._state.db)))
+    receive(after=lambda instance, operation, **kwargs: heard.append(operation))
+    path = put("docs/a.txt")
+    row = Document.objects.create(title="now", file="docs/a.txt")
+    if operation == "DELETE":
+        Document.objects.all().delete()
+    else:
+        Document.objects.update(file="docs/b.txt")
+
+    report = drain()
+
+    assert report.counts == {Outcome.DELETED: 1}
+    assert heard == [(row.pk, False, "default"), operation]
+    assert not path.exists()
+
+
 @pytest.mark.parametrize(
     "act",
     [lambda file: file.delete(), lambda file: file.save("c.txt", ContentFile(b"new"))],
