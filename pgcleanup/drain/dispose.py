@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,10 +21,12 @@ from pgcleanup.drain.guard import ConnectionGuard
 from pgcleanup.drain.meanwhile import Meanwhile
 from pgcleanup.drain.store import Store
 from pgcleanup.drain.way import File, Way
-from pgcleanup.exceptions import OtherDatabaseFailed
+from pgcleanup.exceptions import ConnectionLost, OtherDatabaseFailed
 from pgcleanup.ledger.claims import Claim
 from pgcleanup.models import Outcome
 from pgcleanup.storages import Changed, Presence, Seen
+
+logger = logging.getLogger("pgcleanup.drain")
 
 # An enumeration's member is looked up slowly, where it is done for each file.
 _ABSENT, _DELETED = Outcome.ABSENT.value, Outcome.DELETED.value
@@ -147,6 +150,8 @@ class Disposer:
             elif isinstance(decision, Left):
                 self.out.decide(file.claim, decision)
             else:
+                if before.delivery is not None and file.way.by_itself:
+                    self._finish_by_class(file.claim, before.delivery)
                 self._tell_after(file.claim, before.delivery)
                 self.out.settle(file.claim, _DELETED, "deleted by a receiver", before.seen.size)
 
@@ -177,6 +182,16 @@ class Disposer:
         with self._telling(claim):
             self.store.delete(delivery.delete, claim.name)
         return {claim.name: None}
+
+    def _finish_by_class(self, claim: Claim, delivery: Delivery) -> None:
+        """Have the field's class do what it does besides, as delete thumbnails. Its failure brings no file back."""
+        try:
+            with self._telling(claim):
+                self.store.delete(delivery.delete_the_rest, claim.name)
+        except ConnectionLost:
+            raise
+        except Exception as error:  # whatever a class of somebody's own raises
+            logger.warning("%s is gone, but its field's class failed: %s", claim.name, error, exc_info=error)
 
     def _announce(self, column: FileColumn, claim: Claim) -> Delivery | None:
         """Send the pre signal. None means that it failed: the name is postponed, and its file stays."""

@@ -269,6 +269,68 @@ def test_receiver_that_renames_what_it_was_told_of_leads_no_deletion_to_another_
     assert settled() == [("docs/a.txt", "deleted")]
 
 
+@pytest.fixture
+def besides(monkeypatch):
+    """Return a list that fills with what a class of a field of its own does besides deleting."""
+    done = []
+
+    class DeletesMore(FieldFile):
+        def delete(self, save: bool = True) -> None:
+            done.append(self.name)
+            super().delete(save)
+
+    monkeypatch.setattr(Document._meta.get_field("file"), "attr_class", DeletesMore)
+    return done
+
+
+def test_class_of_a_field_does_the_rest_where_a_receiver_has_deleted_the_file(receive, besides):
+    receive(before=lambda file, **kwargs: file.storage.delete(file.name))
+    orphaned("docs/a.txt")
+
+    report = drain()
+
+    assert report.counts == {Outcome.DELETED: 1}
+    assert besides == ["docs/a.txt"]
+
+
+def test_class_of_a_field_deletes_no_upload_that_takes_the_name_which_a_receiver_has_freed(
+    receive, besides, monkeypatch
+):
+    deletes = Document._meta.get_field("file").attr_class.delete
+
+    def upload_first(self, save: bool = True) -> None:
+        put("docs/a.txt", b"an upload")
+        deletes(self, save)
+
+    monkeypatch.setattr(Document._meta.get_field("file").attr_class, "delete", upload_first)
+    receive(before=lambda file, **kwargs: file.storage.delete(file.name))
+    path = orphaned("docs/a.txt")
+
+    drain()
+
+    assert besides == ["docs/a.txt"]
+    assert path.read_bytes() == b"an upload"
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), DatabaseError("no")], ids=repr)
+def test_failure_of_the_class_of_a_field_changes_nothing_where_a_receiver_has_deleted_the_file(
+    receive, monkeypatch, caplog, error
+):
+    class Fails(FieldFile):
+        def delete(self, save: bool = True) -> None:
+            raise error
+
+    monkeypatch.setattr(Document._meta.get_field("file"), "attr_class", Fails)
+    receive(before=lambda file, **kwargs: file.storage.delete(file.name))
+    orphaned("docs/a.txt")
+
+    report = drain()
+
+    assert report.counts == {Outcome.DELETED: 1}
+    assert settled("outcome, reason") == [("deleted", "deleted by a receiver")]
+    assert "docs/a.txt is gone, but its field's class failed: no" in caplog.text
+
+
 def test_dry_run_sends_no_signal(heard):
     orphaned("docs/a.txt")
 

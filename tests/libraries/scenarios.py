@@ -19,6 +19,7 @@ from django.core.management import call_command  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402
 from django.test import RequestFactory, override_settings  # noqa: E402
 from easy_thumbnails.files import get_thumbnailer  # noqa: E402
+from easy_thumbnails.models import Source  # noqa: E402
 from PIL import Image  # noqa: E402
 from sorl import thumbnail as sorl  # noqa: E402
 
@@ -119,16 +120,22 @@ def easy_thumbnails() -> dict[str, Any]:
         cleanup_post_delete.disconnect(receiver)
 
 
-def sorl_thumbnail() -> dict[str, Any]:
+def sorl_thumbnail(**options: Any) -> dict[str, Any]:
+    """Delete a poster and, on the same site, a portrait of easy-thumbnails, with the receiver of sorl's users."""
     poster = Poster.objects.create(image=picture())
     sorl.get_thumbnail(poster.image, "50x50")
-    receiver = lambda **kwargs: sorl.delete(kwargs["file"])  # noqa: E731 -- as sorl's users write it
+    portrait = Portrait.objects.create(image=picture())
+    get_thumbnailer(portrait.image).get_thumbnail({"size": (50, 50)})
+    receiver = lambda **kwargs: sorl.delete(kwargs["file"], **options)  # noqa: E731
     cleanup_pre_delete.connect(receiver)
     Poster.objects.all().delete()
+    Portrait.objects.all().delete()
     try:
-        return drained()
+        return {**drained(), "sources": Source.objects.count()}
     finally:
         cleanup_pre_delete.disconnect(receiver)
+        Source.objects.all().delete()
+        clear()
 
 
 def clear() -> None:
@@ -149,7 +156,8 @@ def main() -> None:
         "pghistory_ignored": pg_history(PGCLEANUP_IGNORE_REFERENCES=[f"{event}.file"]),
         "pghistory_context": pghistory_context(),
         "easy_thumbnails": easy_thumbnails(),
-        "sorl_thumbnail": sorl_thumbnail(),
+        "sorl_thumbnail": sorl_thumbnail(delete_file=False),
+        "sorl_thumbnail_as_before": sorl_thumbnail(),
     }
     print("RESULTS " + json.dumps(results))
 

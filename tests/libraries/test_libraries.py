@@ -113,12 +113,19 @@ def test_thumbnails_of_easy_thumbnails_go_with_their_image(results):
     assert result["told"] == ["ThumbnailerImageFieldFile True"]
 
 
-def test_thumbnails_of_sorl_go_with_their_image_by_its_documented_receiver(results):
-    result = results["sorl_thumbnail"]
+@pytest.mark.parametrize(
+    ("scenario", "reason"),
+    [("sorl_thumbnail", ""), ("sorl_thumbnail_as_before", "deleted by a receiver")],
+    ids=["thumbnails alone", "the file, too"],
+)
+def test_thumbnails_go_with_their_image_by_the_receiver_of_sorl(results, scenario, reason):
+    """Also those of easy-thumbnails, whose class is asked to delete although the receiver has deleted the file."""
+    result = results[scenario]
 
-    assert len(result["before"]) == 2
+    assert len(result["before"]) == 4
     assert result["after"] == []
-    assert outcome(result) == "deleted"
+    assert result["sources"] == 0
+    assert [row[1:] for row in result["history"]] == [["deleted", reason]] * 2
 
 
 def test_nothing_went_wrong_with_any_of_them(results):

@@ -401,6 +401,13 @@ STEPS = (
         _story("without_a_second_look_an_upload_goes_that_overwrites_the_file_while_a_receiver_works"),
     ),
     _step(
+        "an upload that takes a name which a receiver has freed",
+        "drain/deliver.py",
+        "None if name == self.name else delete(name)",
+        "delete(name)",
+        _drain("receivers.py::test_class_of_a_field_deletes_no_upload_that_takes_the_name_which_a_receiver_has_freed"),
+    ),
+    _step(
         "second check after receivers",
         "drain/dispose.py",
         "if files and self.meanwhile.receivers.ran:",
