@@ -15,7 +15,7 @@ from django.db import connections
 
 from pgcleanup import references
 from pgcleanup.drain import absence, decide
-from pgcleanup.drain.agreement import advice_about, disagreements
+from pgcleanup.drain.agreement import refusal
 from pgcleanup.drain.context import Context
 from pgcleanup.drain.decide import Settled, from_elsewhere_first
 from pgcleanup.drain.disposal import Disposal
@@ -124,14 +124,13 @@ class Batch:
             context.tally.problem(store.down)
 
     def _disagrees(self, answer: Answer) -> bool:
-        """Whether this process and the database do not see the same columns. Then nothing is deleted."""
+        """Whether this process and the databases do not see the same columns. Then nothing is deleted."""
         context, key = self.context, self.storage_key
-        differences = disagreements(context.columns, answer.known, key, answer.moved)
-        if not context.compare_columns or not differences:
-            return False
-        listed = ", ".join(differences[:5]) + (" and more" if len(differences) > 5 else "")
         store = context.stores[key]
-        context.tally.refused[key] = f"{store.label}: {listed}. {advice_about(store.adapter.storage)}"
+        why = refusal(context.columns, answer, key, store.adapter.storage)
+        if not context.compare_columns or why is None:
+            return False
+        context.tally.refused[key] = f"{store.label}: {why}"
         return True
 
     def _check_again(self, found: list[Claim], answer: Answer) -> Generator[str, None, Answer]:

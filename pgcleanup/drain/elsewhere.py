@@ -9,6 +9,7 @@ from django.db import DatabaseError, connections
 
 from pgcleanup import references, sql
 from pgcleanup.columns import FileColumns, find_file_columns
+from pgcleanup.drain.agreement import disagreements
 from pgcleanup.exceptions import DrainRefused, OtherDatabaseFailed
 from pgcleanup.ledger.identity import system_identifier
 from pgcleanup.references import Answer
@@ -35,15 +36,18 @@ class Elsewhere:
 
     def __init__(self, using: str, own: FileColumns, *, inside_transaction: bool = False) -> None:
         self.columns: dict[str, FileColumns] = {}
-        places = {None, *(column.storage_key for column in own.stored)}
+        keys = {column.storage_key for column in own.stored if column.storage_key is not None}
+        places = {None, *keys}
         self._tables = sorted({column.table for column in own})
         seen = {self._identity(using)}
         for alias in connections:
             if alias == using or connections[alias].vendor != "postgresql":
                 continue
-            columns = FileColumns(c for c in find_file_columns(alias) if places & {c.storage_key, *c.also})
+            columns = find_file_columns(alias)
+            shared = FileColumns(c for c in columns if places & {c.storage_key, *c.also})
             try:
-                if not references.present(alias, columns):
+                # Not of this process's columns alone: with older or newer code than that database's they may be others.
+                if not references.concerns(alias, shared, keys):
                     continue
                 identity = self._identity(alias)
             except DatabaseError as error:
@@ -67,7 +71,7 @@ class Elsewhere:
         return bool(self.columns)
 
     def check(self, key: str, names: Sequence[str], grace: timedelta) -> Answer:
-        """Ask them all about names of the storage `key`. Reads never go through a router.
+        """Ask them all about names of the storage `key`, and compare its columns. Reads never go through a router.
 
         Raises:
             OtherDatabaseFailed: one did not answer.
@@ -75,12 +79,25 @@ class Elsewhere:
         answer = Answer()
         for alias, columns in self.columns.items():
             try:
-                answer.add(references.check_elsewhere(alias, columns, key, names, grace), alias)
+                found = references.check_elsewhere(alias, columns, key, names, grace)
             except DatabaseError as error:
                 grant = references.grant_against(alias, columns.naming(key), error)
                 connections[alias].close()
                 raise OtherDatabaseFailed(self._unanswered(alias, error) + grant) from error
+            answer.add(found, alias)
+            if differences := self._differences(alias, columns, key, found):
+                answer.differences[alias] = differences
         return answer
+
+    @staticmethod
+    def _differences(alias: str, columns: FileColumns, key: str, found: Answer) -> list[str]:
+        known = {source for source, _ in found.known}
+        # Whose table is not there, and never was, names nothing.
+        mine = FileColumns(c for c in columns if c.source in known or c.source in found.asked)
+        # A column that this process has in the storage was asked, wherever that database has it. Names here are looked
+        # for where the drained database has them, not that one: it may know another MEDIA_ROOT.
+        asked = {(column.source, column.storage_key) for column in mine if column.source in known}
+        return disagreements(mine, found.known | asked, key, found.moved, f'database "{alias}"')
 
     @staticmethod
     def _unanswered(alias: str, error: Exception) -> str:

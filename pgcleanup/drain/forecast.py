@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from pgcleanup import references
 from pgcleanup.conf import settings
 from pgcleanup.drain import absence, decide
-from pgcleanup.drain.agreement import advice_about, disagreements
+from pgcleanup.drain.agreement import refusal
 from pgcleanup.drain.closing import close_storage
 from pgcleanup.drain.context import Context, Name
 from pgcleanup.drain.decide import Left, Settled
@@ -107,11 +107,10 @@ def _answer(context: Context, key: str, groups: dict[str, list[tuple[Any, ...]]]
             raise
         close_storage(context, key, error)
         return None
-    differences = disagreements(context.columns, answer.known, key, answer.moved)
-    if context.compare_columns and differences:
-        store = context.stores[key]
-        advice = advice_about(store.adapter.storage)
-        context.tally.refused[key] = f"{store.label}: {', '.join(differences[:5])}. {advice}"
+    store = context.stores[key]
+    why = refusal(context.columns, answer, key, store.adapter.storage)
+    if context.compare_columns and why is not None:
+        context.tally.refused[key] = f"{store.label}: {why}"
         return None
     return answer
 

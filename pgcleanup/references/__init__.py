@@ -7,7 +7,7 @@ hold; `scans` which columns have no index for it; `rights` which tables may not 
 from __future__ import annotations
 
 from pgcleanup.references.checking import Answer, check, check_elsewhere
-from pgcleanup.references.places import present
+from pgcleanup.references.places import concerns, present
 from pgcleanup.references.rights import Forbidden, forbidden, grant_against
 from pgcleanup.references.sampling import Sample, sample
 from pgcleanup.references.scans import bytes_read, columns_scanned, is_large
@@ -20,6 +20,7 @@ __all__ = [
     "check",
     "check_elsewhere",
     "columns_scanned",
+    "concerns",
     "forbidden",
     "grant_against",
     "is_large",

@@ -14,7 +14,7 @@ from psycopg.errors import LockNotAvailable
 from pgcleanup import sql
 from pgcleanup.columns import FileColumns
 from pgcleanup.ledger.fence import OPEN_TRANSACTIONS, drain_transaction, fence_parameters, lock_patience
-from pgcleanup.references.places import PRESENT, places, rendered
+from pgcleanup.references.places import TABLES, places, rendered
 
 # The check holds a lock on each table while it waits for the next. Well below deadlock_timeout: a migration that has
 # locked one table and then wants another would wait for us as we wait for it, and PostgreSQL would end it. A policy
@@ -42,6 +42,9 @@ SELECT 'row', {source}, pg_catalog.concat({column}) FROM {table}
 
 # What the database knows of its columns, in the same snapshot as the check.
 _KNOWN = "SELECT 'column', source, storage_key FROM file_deletion_column"
+# Most projects have each app's tables in one database only. A note of a column without a table is no row of anybody's.
+_KNOWN_ELSEWHERE = f"{_KNOWN} WHERE table_name IS NOT NULL OR (attnum IS NULL AND source = ANY (%(with_table)s))"
+_HAS = "SELECT to_regclass('pending_file_deletion') IS NOT NULL, to_regclass('file_deletion_column') IS NOT NULL"
 
 # A column that the last `migrate` found, and that is no more where this process looks: it was dropped, or its table
 # or column was renamed or moved, or the search_path hides it. Its rows would not be asked, although the labels agree.
@@ -107,12 +110,17 @@ class Answer:
     """Source and storage key of every column that the database knows of."""
     moved: dict[str, str] = field(default_factory=dict)
     """Source → where the database has a column that this process looks for elsewhere."""
+    asked: dict[str, bool] = field(default_factory=dict)
+    """Source, of a table that is there → whether it has the column, and so was asked."""
+    differences: dict[str, list[str]] = field(default_factory=dict)
+    """Alias of another database → what it and this process see differently."""
 
     def add(self, other: Answer, alias: str | None = None) -> None:
         """Take over what another database answered; with its alias, to tell people where."""
         where = f" ({alias})" if alias else ""
         self.references.update({name: source + where for name, source in other.references.items()})
         self.entries.update({name: source + where for name, source in other.entries.items()})
+        self.differences.update(other.differences)
 
 
 def check(
@@ -136,7 +144,6 @@ def check(
     raise an error where a policy would hide rows from us, instead of hiding them.
     """
     sources = {column.source: column.storage_key for column in columns.stored}
-    looked = [column for column in columns if not column.dropped]
     parameters = {
         "names": sql.text_array(names),
         "claimed": sql.integer_array(claimed or ()),
@@ -144,9 +151,7 @@ def check(
         "blocking": [source for source, place in sources.items() if place == key],
         "other_storages": [source for source, place in sources.items() if place != key],
         "grace": grace,
-        "looked_sources": [column.source for column in looked],
-        "looked_tables": [column.table for column in looked],
-        "looked_columns": [column.column for column in looked],
+        **_looked(columns),
     }
     branches = [_KNOWN, _MOVED] if claimed is None else [_KNOWN, _MOVED, _ENTRIES]
     asked = FileColumns(column for column in columns.naming(key) if column.source not in without)
@@ -157,6 +162,9 @@ def check_elsewhere(using: str, columns: FileColumns, key: str, names: Sequence[
     """Ask another database of the project about names of the storage `key`, each with its own ledger.
 
     Read before the own database. An entry there is in the way until it is stamped, past grace and clear.
+
+    What that database knows of its columns is asked with it: `known` has those whose table is there, and `moved` those
+    that were not asked although they should. Where it has no column table, what this process knows must do.
     """
     parameters = {
         "names": sql.text_array(names),
@@ -165,10 +173,30 @@ def check_elsewhere(using: str, columns: FileColumns, key: str, names: Sequence[
         "blocking": [],
         "other_storages": [column.source for column in columns.stored if column.storage_key != key],
         "grace": grace,
+        **_looked(columns),
     }
-    branches = [_ENTRIES] if sql.fetch(using, "SELECT to_regclass('pending_file_deletion')")[0][0] else []
+    has_ledger, has_columns = sql.fetch(using, _HAS)[0]
+    branches = [*([_KNOWN_ELSEWHERE, _MOVED] if has_columns else []), *([_ENTRIES] if has_ledger else [])]
+    naming = columns.naming(key)
     with drain_transaction(using):
-        return _ask(using, branches, columns.naming(key), parameters)
+        answer = _ask(using, branches, naming, parameters)
+    if not has_columns:
+        answer.known = {(column.source, column.storage_key) for column in naming if column.source in answer.asked}
+    expected = {source for source, _ in answer.known}
+    for column in naming:
+        if column.source in expected and not answer.asked.get(column.source):
+            answer.moved.setdefault(column.source, "missing")
+    return answer
+
+
+def _looked(columns: FileColumns) -> dict[str, list[str]]:
+    """Return what `_MOVED` takes."""
+    looked = [column for column in columns if not column.dropped]
+    return {
+        "looked_sources": [column.source for column in looked],
+        "looked_tables": [column.table for column in looked],
+        "looked_columns": [column.column for column in looked],
+    }
 
 
 def _list_kb(*lists: Sequence[Any]) -> int:
@@ -176,11 +204,13 @@ def _list_kb(*lists: Sequence[Any]) -> int:
 
 
 def _ask(using: str, branches: list[str], columns: FileColumns, parameters: dict[str, Any]) -> Answer:
-    present = sql.fetch(using, PRESENT, places(columns))
+    tables = sql.fetch(using, TABLES, places(columns))
+    answer = Answer(asked={columns[index - 1].source: known_type is not None for index, *_, known_type in tables})
+    present = (row for row in tables if row[-1] is not None)
     branches = [*branches, *(rendered(_NAMED, columns[index - 1], *place) for index, *place in present)]
-    answer = Answer()
     if not branches:
         return answer
+    parameters = {**parameters, "with_table": list(answer.asked)}
     for kind, source, value in _rolled_back(using, f"{_ASKED}\n" + "\nUNION ALL\n".join(branches), parameters):
         if kind == "column":
             answer.known.add((source, value))

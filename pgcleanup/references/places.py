@@ -12,17 +12,24 @@ from pgcleanup.columns import FileColumn, FileColumns
 # So what is compared has one type, and functions that take any type are named with their schema. (unnest() of
 # several arrays is PostgreSQL's own by its grammar, and may not be.)
 
-# Which columns there are at this moment, and of what table. Models can be ahead of the database. The last value
-# tells whether the type is PostgreSQL's own: others can bring casts and operators.
-PRESENT = """
+# Which tables there are at this moment. Models can be ahead of the database. The last value tells whether the type of
+# the column is PostgreSQL's own: others can bring casts and operators. It is NULL where the table has no such column.
+TABLES = """
 SELECT w.i, n.nspname, c.relname,
        b.typnamespace = 'pg_catalog'::regnamespace::oid
   FROM unnest(%(tables)s::text[], %(columns)s::text[]) WITH ORDINALITY AS w(quoted, attname, i)
   JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(w.quoted)::oid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.attname AND NOT a.attisdropped
-  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-  JOIN pg_catalog.pg_type b ON b.oid = coalesce(nullif(t.typbasetype, 0::oid), t.oid)
+  LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.attname AND NOT a.attisdropped
+  LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+  LEFT JOIN pg_catalog.pg_type b ON b.oid = coalesce(nullif(t.typbasetype, 0::oid), t.oid)
+"""
+PRESENT = f"{TABLES} WHERE a.attnum IS NOT NULL"
+
+# Whether a `migrate` of this database has seen a column that holds names of these storages.
+_KNOWS = """
+SELECT EXISTS (SELECT FROM file_deletion_column
+                WHERE table_name IS NOT NULL AND (storage_key IS NULL OR storage_key = ANY (%s)))
 """
 
 
@@ -31,8 +38,17 @@ def present(using: str, columns: FileColumns) -> bool:
     return bool(sql.fetch(using, PRESENT, places(columns)))
 
 
+def concerns(using: str, columns: FileColumns, keys: Iterable[str]) -> bool:
+    """Whether this database has a table of the columns, as they are now or as its last `migrate` left them."""
+    if sql.fetch(using, TABLES, places(columns)):
+        return True
+    if not sql.fetch(using, "SELECT to_regclass('file_deletion_column') IS NOT NULL")[0][0]:
+        return False
+    return bool(sql.fetch(using, _KNOWS, [list(keys)])[0][0])
+
+
 def places(columns: Iterable[FileColumn]) -> dict[str, list[str]]:
-    """Return what `PRESENT` takes."""
+    """Return what `TABLES` and `PRESENT` take."""
     columns = list(columns)
     return {"tables": [column.table for column in columns], "columns": [column.column for column in columns]}
 

@@ -95,7 +95,7 @@ def test_stale_instance_saved_within_the_grace_period_keeps_its_file():
 
 def test_argument_takes_the_place_of_the_setting(monkeypatch):
     # With one database: where two share a storage, the setting is the least that counts.
-    monkeypatch.setattr("pgcleanup.drain.elsewhere.references.present", lambda using, columns: False)
+    monkeypatch.setattr("pgcleanup.drain.elsewhere.references.concerns", lambda *arguments: False)
     orphaned("docs/a.txt")
 
     assert drain(grace_period=timedelta(0)).counts == {Outcome.DELETED: 1}
