@@ -17,6 +17,7 @@ from pgcleanup.triggers import coverage, history, install
 from pgcleanup.triggers.catalog import COLUMN_TABLE, Catalog, Ledger, read_catalog, read_ledger
 from pgcleanup.triggers.missing import find_remains, how_to_install, how_to_make_tables, installing
 from pgcleanup.triggers.plan import Plan, State, Trigger, make_plan
+from pgcleanup.triggers.retired import retire_taken
 from pgcleanup.triggers.versions import columns_of_another_version, without
 
 __all__ = [
@@ -128,11 +129,13 @@ def sync(using: str, *, triggers: bool | None = None) -> SyncReport | None:
     disabled = [trigger.table.label for trigger in found.plan.triggers if trigger.state is State.DISABLED]
     left = [row.source for row in found.left]
     report = SyncReport(disabled=disabled, columns=columns, tables=tables, left=left)
+    is_retired = _retire_taken(using, found, report)
     if (settings.sync_on_migrate if triggers is None else triggers) and not found.plan.is_noop:
         changed, failed = install.install(using, found.plan, found.catalog)
         report.changed.extend(changed)
         report.failed.extend(failed)
-    if not found.columns_current:
+    # Without it the labels would mean the new columns. As long as the tables differ, no drain deletes anything there.
+    if is_retired and not found.columns_current:
         try:
             dropped = install.with_retries(
                 using, lambda: coverage.write_rows(using, found.ledger, found.needed, found.left)
@@ -200,6 +203,15 @@ def refuse_while_pending(using: str) -> None:
             f'database "{using}" still has pending file deletions. Drain them first (manage.py drain_deletions), or '
             "forget them (manage.py pgcleanup uninstall --discard-pending); their files then stay for ever."
         )
+
+
+def _retire_taken(using: str, found: Inspection, report: SyncReport) -> bool:
+    try:
+        retire_taken(using, found.ledger, found.known, found.needed)
+    except DatabaseError as error:
+        report.failed.append((COLUMN_TABLE, str(error).splitlines()[0]))
+        return False
+    return True
 
 
 def _guard_history(using: str, ledger: Ledger, report: SyncReport) -> None:

@@ -12,6 +12,7 @@ from pgcleanup import sql
 from pgcleanup.columns import FileColumn, FileColumns, is_left_alone
 from pgcleanup.storage_keys import UNUSABLE, storage_key, unwrapped
 from pgcleanup.triggers.coverage import KnownColumn
+from pgcleanup.triggers.retired import label_of
 
 
 class NoModel(models.Model):
@@ -46,7 +47,7 @@ def _standing_in(dropped: Iterable[KnownColumn], places: Mapping[str, Storage]) 
                 column=row.source,
                 primary_key=(),
                 storage_key=row.storage_key,
-                excluded=is_left_alone(row.source),
+                excluded=is_left_alone(label_of(row.source)),
                 recorded=False,
                 dropped=True,
             )

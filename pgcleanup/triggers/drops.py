@@ -22,6 +22,7 @@ from pgcleanup.columns import FileColumn, column_of, computed, default_names, fi
 from pgcleanup.conf import settings
 from pgcleanup.triggers.catalog import COLUMN_TABLE, Ledger, read_ledger
 from pgcleanup.triggers.render import LEDGER, PREFIX, key_as_text
+from pgcleanup.triggers.retired import retire_at_once
 
 # How the database knows the column: under the label of the last `migrate`, whatever this one renamed before.
 # Its record function, if it has one, has that label in it.
@@ -209,6 +210,8 @@ def note_new(using: str, field: models.Field[Any, Any]) -> None:
     if ledger is None or not ledger.has_column_table or column is None:
         return
     place = {"source": column.source, "table": column.table, "column": column.column, "storage_key": column.storage_key}
+    # It may take the place of the note that tells where the files of a dropped column are.
+    retire_at_once(using, ledger, column.source, column.storage_key)
     sql.execute(using, _NOTE_NEW.format(columns=_column_table(ledger)), place)
 
 

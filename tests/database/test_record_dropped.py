@@ -590,3 +590,149 @@ def test_second_migrate_after_a_drop_changes_nothing(
     assert report is not None
     assert (report.changed, report.dropped) == ([], [])
     assert capsys.readouterr().err == ""
+
+
+class TestLabelIsTaken:
+    """Another column, whose files are in another storage, has the label of a dropped one."""
+
+    PRIVATE = "from django.core.files.storage import storages\n"
+    OFFERS = """
+class Offer(models.Model):
+    file = models.FileField(upload_to="offers"{storage})
+"""
+
+    @pytest.fixture
+    def alone(self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        folder = tmp_path / "alone"
+        backend = "django.core.files.storage.FileSystemStorage"
+        settings.STORAGES = {**settings.STORAGES, "alone": {"BACKEND": backend, "OPTIONS": {"location": str(folder)}}}
+        for alias in ("default", "other"):
+            monkeypatch.delitem(connections.databases, alias)
+        return folder
+
+    @pytest.fixture
+    def files(self, live: App, scratch: Scratch, alone: Path) -> dict[str, Path]:
+        """Put the files of `file` into a storage of their own, and beside those of `other` some that no row let go.
+
+        `pending.pdf` was let go by a row that is there no more.
+        """
+        live.models(
+            f"{self.PRIVATE}\n{MODELS}".replace('upload_to="offers")', 'upload_to="offers", storage=storages["alone"])')
+        )
+        sync("scratch")
+        scratch.sql("TRUNCATE pending_file_deletion; DELETE FROM file_deletion_stamp")
+        scratch.sql("UPDATE shop_offer SET file = 'last.pdf' WHERE file = 'later.pdf'")
+        return {name: put(name, root=alone) for name in [*FILES, "last.pdf"]} | {
+            f"unrelated {name}": put(name) for name in FILES
+        }
+
+    @pytest.mark.parametrize(
+        ("operations", "models"),
+        [
+            pytest.param(
+                'migrations.RemoveField("Offer", "file"),\nmigrations.AddField("Offer", "file", '
+                'models.FileField(default="")),',
+                MODELS,
+                id="a new column",
+            ),
+            pytest.param(
+                'migrations.RemoveField("Offer", "file"),\nmigrations.RenameField("Offer", "other", "file"),',
+                OFFERS.format(storage=""),
+                id="a renamed one",
+            ),
+            pytest.param(
+                'migrations.RenameField("Offer", "file", "gone"),\nmigrations.RenameField("Offer", "other", "file"),\n'
+                'migrations.RemoveField("Offer", "gone"),',
+                OFFERS.format(storage=""),
+                id="one that was renamed before it went",
+            ),
+            pytest.param(
+                'migrations.RunSQL("ALTER TABLE shop_offer DROP COLUMN file"),\n'
+                "migrations.RunSQL(\"ALTER TABLE shop_offer ADD COLUMN file varchar(100) NOT NULL DEFAULT ''\"),",
+                MODELS,
+                id="dropped and made in SQL",
+            ),
+        ],
+    )
+    def test_names_of_the_dropped_column_keep_to_its_storage(
+        self, live: App, scratch: Scratch, files: dict[str, Path], operations: str, models: str
+    ) -> None:
+        live.models(models)
+        live.migration("0002_change", operations)
+        live.migrate()
+
+        report = drained()
+
+        assert (report.exit_code, report.unresolved) == (0, ())
+        assert [name for name, path in files.items() if "unrelated" in name and not path.exists()] == []
+        recorded = {entry.name for entry in history("scratch")}
+        assert recorded >= {"later.pdf"}
+        assert {entry.outcome for entry in history("scratch")} == {"deleted"}
+        assert not any(files[name].exists() for name in recorded)
+
+    def test_names_of_an_earlier_release_keep_to_their_storage(
+        self, live: App, scratch: Scratch, files: dict[str, Path]
+    ) -> None:
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+        live.migrate()
+        live.models(MODELS)
+        live.migration("0003_back", 'migrations.AddField("Offer", "file", models.FileField(default="")),')
+        live.migrate()
+        path = put("new.pdf")
+        scratch.sql("UPDATE shop_offer SET file = 'new.pdf'; UPDATE shop_offer SET file = ''")
+
+        report = drained()
+
+        assert report.exit_code == 0
+        assert [name for name, path in files.items() if path.exists()] == [f"unrelated {name}" for name in FILES]
+        assert {entry.name for entry in history("scratch") if entry.source == "shop.offer.file"} == {"new.pdf"}
+        assert not path.exists()
+
+    def test_names_of_a_storage_that_nobody_has_any_more_are_left_alone_and_said_so(
+        self, live: App, scratch: Scratch, files: dict[str, Path], settings: Settings
+    ) -> None:
+        live.models(MODELS)
+        settings.STORAGES = {name: value for name, value in settings.STORAGES.items() if name != "alone"}
+        live.migration(
+            "0002_change",
+            'migrations.RemoveField("Offer", "file"),\nmigrations.AddField("Offer", "file", '
+            'models.FileField(default="")),',
+        )
+        live.migrate()
+
+        report = drained()
+
+        [source] = report.unresolved
+        assert source.startswith("shop.offer.file@")
+        assert history("scratch") == []
+        assert all(path.exists() for path in files.values())
+
+    def test_column_table_waits_while_a_drain_holds_names_of_the_dropped_column(
+        self,
+        live: App,
+        scratch: Scratch,
+        files: dict[str, Path],
+        settings: Settings,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        settings.PGCLEANUP_LOCK_TIMEOUT = timedelta(milliseconds=50)
+        live.models(MODELS)
+        live.migration(
+            "0002_change",
+            'migrations.RemoveField("Offer", "file"),\nmigrations.AddField("Offer", "file", '
+            'models.FileField(default="")),',
+        )
+        with scratch.session(autocommit=False) as drain_under_way:
+            drain_under_way.execute("SELECT FROM pending_file_deletion WHERE source = 'shop.offer.file' FOR UPDATE")
+            live.migrate()
+            said = capsys.readouterr().err
+            refused = drain(using="scratch", dry_run=True)
+
+        sync("scratch")
+
+        assert "pgcleanup: file_deletion_column: canceling statement due to lock timeout" in said
+        assert refused.exit_code == 3
+        assert "shop.offer.file is in another storage for the database" in refused.refused[0]
+        assert drained().exit_code == 0
+        assert [name for name, path in files.items() if path.exists()] == [f"unrelated {name}" for name in FILES]

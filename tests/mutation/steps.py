@@ -287,6 +287,20 @@ STEPS = (
         _drain("elsewhere.py::test_database_all_of_whose_tables_were_renamed_is_asked"),
     ),
     _step(
+        "storage of a dropped column whose label another one has by now",
+        "triggers/retired.py",
+        "_retire(using, ledger, taken)",
+        "pass",
+        "tests/database/test_record_dropped.py::TestLabelIsTaken",
+    ),
+    _step(
+        "storage of a column that an earlier release dropped",
+        "triggers/drops.py",
+        "retire_at_once(using, ledger, column.source, column.storage_key)",
+        "pass",
+        "tests/database/test_record_dropped.py::TestLabelIsTaken",
+    ),
+    _step(
         "column table comparison, columns of a migration that has just committed",
         "triggers/drops.py",
         "note_new(self.connection.alias, field)",
