@@ -153,7 +153,7 @@ def _pending(reader: _Reader, request: HttpRequest) -> None:
     ]
     held = reader.read(_("which transactions it waits for"), lambda: fence.holders(using, grace)) or []
     found.holders = [
-        (pid, user or _("not visible to this role"), application or "-", duration(since))
+        (pid, user or _("not visible to this role"), application or "-", duration(since) if since else "-")
         for pid, user, application, since, *_rest in held
     ]
     prepared = reader.read(_("prepared transactions"), lambda: fence.prepared_transactions(using)) or []

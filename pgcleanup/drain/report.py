@@ -40,7 +40,7 @@ class Holder:
     user: str | None
     application: str | None
     at_least: timedelta
-    """It has been open for at least so long: counted from the oldest stamp that it stands in."""
+    """It has been open for at least so long, as far as this role can tell; 0 where it cannot."""
 
 
 @dataclass(frozen=True, slots=True)

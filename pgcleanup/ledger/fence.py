@@ -82,13 +82,17 @@ DELETE FROM file_deletion_stamp s
    AND NOT EXISTS (SELECT FROM pending_file_deletion p WHERE p.stamp_id = s.id AND p.retry_at IS NOT NULL)
 """
 
+# What stands in a fence has been open since its stamp at least; not where it is a fence of later under an old stamp.
+# Both are such bounds. A plain role sees no xact_start of another's.
 _HOLDERS = """
 WITH waiting AS (
-    SELECT s.stamped_at, unnest(s.fence) AS vxid
+    SELECT CASE WHEN NOT s.checked THEN s.stamped_at END AS since, unnest(s.fence) AS vxid
       FROM file_deletion_stamp s
      WHERE s.stamped_at <= clock_timestamp() - %(grace)s
 )
-SELECT a.pid, a.usename::text, a.application_name, clock_timestamp() - min(w.stamped_at), l.virtualtransaction
+SELECT a.pid, a.usename::text, a.application_name,
+       greatest(clock_timestamp() - min(w.since), clock_timestamp() - min(a.xact_start), interval '0'),
+       l.virtualtransaction
   FROM waiting w
   JOIN pg_locks l ON l.locktype = 'virtualxid' AND l.virtualtransaction = w.vxid
                  AND l.pid IS DISTINCT FROM pg_backend_pid()
@@ -232,6 +236,7 @@ def holders(using: str, grace: Any, limit: int = 5) -> Sequence[tuple[Any, ...]]
     """Return the transactions that hold entries back beyond their grace period, longest first.
 
     Rows of pid, user, application name, "open for at least", virtual transaction id. A plain role cannot
-    see when another session's transaction began: it counts from the oldest stamp that it stands in.
+    see when another session's transaction began: it counts from the oldest stamp that it stands in, and is 0
+    where that is of before, as in a storage with columns that no trigger records.
     """
     return sql.fetch(using, _HOLDERS, {"grace": grace, "limit": limit})

@@ -72,7 +72,7 @@ class Status:
     """False where the ledger is too large to be counted: then there are more, and entries are counted, not names."""
     next_due: datetime | None = None
     holders: tuple[tuple[int | None, str | None, str | None, timedelta], ...] = ()
-    """Open transactions that names wait for: pid, user, application, open for at least."""
+    """Open transactions that names wait for: pid, user, application, open for at least: 0 where that is unknown."""
     prepared: tuple[tuple[str, str, datetime], ...] = ()
     """Prepared transactions, which hold everything back: id, owner, since when."""
     errors: tuple[tuple[str, int, str, datetime | None, bool], ...] = ()

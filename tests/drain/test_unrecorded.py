@@ -13,6 +13,9 @@ from django.core.files.storage import FileSystemStorage
 
 from pgcleanup import sql
 from pgcleanup.drain import drain
+from pgcleanup.drain.report import Holder
+from pgcleanup.ledger import fence
+from pgcleanup.management.output.waiting import held_lines
 from pgcleanup.models import Outcome
 from tests.drain.support import Stepped, age_stamps, agree, entries, let_go, orphaned, pending, put, settled
 from tests.project.models import Archive, Article, Document, Ignored
@@ -221,3 +224,44 @@ def test_name_that_is_let_go_again_and_seen_meanwhile_begins_anew(session):
     drain()
 
     assert path.exists()
+
+
+@pytest.fixture
+def began_late(session, ignored_beside):
+    """Let a name wait anew, two hours after it was seen first, for a transaction that has only just begun."""
+    past_grace()
+    carrier = session().begin()
+    carrier.run("SELECT 1")
+    return carrier
+
+
+def test_transaction_that_began_after_the_names_were_seen_is_as_old_as_it_is(began_late):
+    report = drain()
+
+    [holder] = report.holders
+    assert holder.pid == began_late.pid
+    assert timedelta(0) < holder.at_least < timedelta(minutes=10)
+
+
+def test_age_of_such_a_transaction_is_not_told_where_the_role_may_not_see_it(began_late, alias, role):
+    drain()
+    plain = alias("plain", USER=role["user"], PASSWORD=role["password"])
+
+    [(pid, user, application, at_least, _)] = fence.holders(plain, timedelta(hours=1))
+
+    assert (pid, at_least) == (began_late.pid, timedelta(0))
+    [line, *_] = held_lines([Holder(pid, user, application, at_least)], [], 1)
+    assert line.text.endswith(", open since a moment that is not known")
+
+
+def test_age_counts_from_the_stamp_where_the_role_may_not_see_it(session, alias, role):
+    carrier = session().begin()
+    orphaned(NAME)
+    drain()
+    age_stamps(timedelta(hours=2))
+    plain = alias("plain", USER=role["user"], PASSWORD=role["password"])
+
+    [(pid, *_, at_least, _)] = fence.holders(plain, timedelta(hours=1))
+
+    assert pid == carrier.pid
+    assert at_least >= timedelta(hours=2)

@@ -43,7 +43,8 @@ def held_lines(holders: Sequence[Holder], prepared: Sequence[str], files: int) -
         who = [f"pid {holder.pid}" if holder.pid else "a session that is not visible"]
         who += [f"user {holder.user}"] if holder.user else []
         who += [f'application "{holder.application}"'] if holder.application else []
-        yield Line(f"  {', '.join(who)}, open for at least {duration(holder.at_least)}")
+        age = f"for at least {duration(holder.at_least)}" if holder.at_least else "since a moment that is not known"
+        yield Line(f"  {', '.join(who)}, open {age}")
     for transaction in prepared:
         yield Line(
             f"  prepared transaction {transaction}: nothing is deleted before COMMIT PREPARED or ROLLBACK PREPARED"
