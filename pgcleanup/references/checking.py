@@ -35,9 +35,16 @@ _SECONDS_BETWEEN_CHECKS = 0.1
 # The names once, however many columns there are. = ANY (SELECT ...), never = ANY (an array): as a generic plan
 # that one searches the array row by row.
 _ASKED = "WITH asked AS MATERIALIZED (SELECT pg_catalog.unnest(%(names)s::text[]) AS name)"
+#
+# The answer is the value that was compared: of a char(n) that is the name, and concat() gives the name with blanks.
 _NAMED = """
-SELECT 'row', {source}, pg_catalog.concat({column}) FROM {table}
+SELECT 'row', {source}, {compared}::text FROM {table}
  WHERE {compared} OPERATOR(pg_catalog.=) ANY (SELECT name FROM asked)
+"""
+# A char(n) names the file with the blanks as well: so Django reads it, and so a trigger records it.
+_NAMED_PADDED = """
+SELECT 'row', {source}, pg_catalog.concat({column}) FROM {table}
+ WHERE pg_catalog.concat({column}) OPERATOR(pg_catalog.=) ANY (SELECT name FROM asked)
 """
 
 # What the database knows of its columns, in the same snapshot as the check.
@@ -205,9 +212,11 @@ def _list_kb(*lists: Sequence[Any]) -> int:
 
 def _ask(using: str, branches: list[str], columns: FileColumns, parameters: dict[str, Any]) -> Answer:
     tables = sql.fetch(using, TABLES, places(columns))
-    answer = Answer(asked={columns[index - 1].source: known_type is not None for index, *_, known_type in tables})
-    present = (row for row in tables if row[-1] is not None)
-    branches = [*branches, *(rendered(_NAMED, columns[index - 1], *place) for index, *place in present)]
+    answer = Answer(asked={columns[index - 1].source: known_type is not None for index, *_, known_type, _ in tables})
+    for index, *place in tables:
+        if place[-2] is not None:
+            named = [_NAMED, _NAMED_PADDED] if place[-1] else [_NAMED]
+            branches = [*branches, *(rendered(branch, columns[index - 1], *place) for branch in named)]
     if not branches:
         return answer
     parameters = {**parameters, "with_table": list(answer.asked)}

@@ -12,11 +12,12 @@ from pgcleanup.columns import FileColumn, FileColumns
 # So what is compared has one type, and functions that take any type are named with their schema. (unnest() of
 # several arrays is PostgreSQL's own by its grammar, and may not be.)
 
-# Which tables there are at this moment. Models can be ahead of the database. The last value tells whether the type of
-# the column is PostgreSQL's own: others can bring casts and operators. It is NULL where the table has no such column.
+# Which tables there are at this moment. Models can be ahead of the database. The last two values tell whether the type
+# of the column is PostgreSQL's own, since others can bring casts and operators, and whether it pads names with blanks.
+# They are NULL where the table has no such column.
 TABLES = """
 SELECT w.i, n.nspname, c.relname,
-       b.typnamespace = 'pg_catalog'::regnamespace::oid
+       b.typnamespace = 'pg_catalog'::regnamespace::oid, b.oid = 'pg_catalog.bpchar'::regtype::oid
   FROM unnest(%(tables)s::text[], %(columns)s::text[]) WITH ORDINALITY AS w(quoted, attname, i)
   JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(w.quoted)::oid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -53,8 +54,8 @@ def places(columns: Iterable[FileColumn]) -> dict[str, list[str]]:
     return {"tables": [column.table for column in columns], "columns": [column.column for column in columns]}
 
 
-def rendered(branch: str, column: FileColumn, schema: str, table: str, known_type: bool) -> str:
-    """Return the SQL with the names of one column that is present."""
+def rendered(branch: str, column: FileColumn, schema: str, table: str, known_type: bool, padded: bool = False) -> str:
+    """Return the SQL with the names of one column that is present; of a padded one, `{compared}` is without blanks."""
     name = sql.literal_percent(sql.quote_identifier(column.column))
     return branch.format(
         source=sql.literal_percent(sql.quote_literal(column.source)),

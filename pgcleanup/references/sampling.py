@@ -19,7 +19,7 @@ SAMPLE_SECONDS = 5.0
 # Some names of a column: of the first rows that have one.
 _SAMPLE = """
 SELECT {source}, s.name
-  FROM (SELECT pg_catalog.concat({column}) AS name FROM {table}
+  FROM (SELECT {compared}::text AS name FROM {table}
          WHERE {compared} OPERATOR(pg_catalog.<>) '' {in_folder}
          LIMIT 1000) s
  WHERE s.name <> ALL (%(without)s)

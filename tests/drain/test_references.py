@@ -253,3 +253,23 @@ def test_names_that_differ_only_in_case_or_by_a_prefix_are_different_names():
 
     assert drain().counts == {Outcome.DELETED: 1}
     assert not path.exists()
+
+
+@pytest.fixture
+def padded():
+    sql.execute("default", "ALTER TABLE project_attachment ALTER file TYPE char(30)")
+    yield
+    sql.execute("default", "ALTER TABLE project_attachment ALTER file TYPE varchar(100)")
+
+
+@pytest.mark.usefixtures("padded")
+@pytest.mark.parametrize("name", [NAME, NAME.ljust(30)], ids=["as it was written", "with its blanks"])
+def test_file_is_kept_while_a_column_that_pads_with_blanks_names_it(name):
+    path = put(name)
+    let_go(name)
+    Attachment.objects.create(file=NAME)
+
+    drain()
+
+    assert settled(KEPT_BY) == [(name, "kept", "project.attachment.file")]
+    assert path.exists()
