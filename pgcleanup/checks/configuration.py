@@ -16,6 +16,7 @@ from django.db import connections
 from pgcleanup import conf
 from pgcleanup.columns import label_problems
 from pgcleanup.conf import settings
+from pgcleanup.leftovers import leftovers
 
 
 def check_apps(**kwargs: Any) -> list[CheckMessage]:
@@ -64,6 +65,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     if not messages:
         # Only with settings that can be read at all.
         messages += _of_values()
+        messages += [checks.Error(f"{what}.", hint=f"{advice}.", id="pgcleanup.E005") for what, advice in leftovers()]
     # An error: the one that was meant may be PGCLEANUP_DELETE_FILES = False.
     messages += [_unknown(name) for name in conf.unknown_names()]
     return messages

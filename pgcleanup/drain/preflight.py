@@ -13,6 +13,7 @@ from pgcleanup.columns import label_problems
 from pgcleanup.drain.permission import withheld
 from pgcleanup.exceptions import DrainRefused
 from pgcleanup.ledger import control
+from pgcleanup.leftovers import leftovers
 from pgcleanup.triggers import Inspection, how_to_make_tables, inspect
 
 
@@ -69,3 +70,5 @@ def _configuration_errors() -> Iterator[str]:
         yield f"there is no setting {', '.join(unknown)}; correct the name, or remove it"
     if not bad and "pgcleanup.E003" not in silenced:
         yield from label_problems()
+    if not bad and "pgcleanup.E005" not in silenced:
+        yield from (f"{what}. {advice}" for what, advice in leftovers())

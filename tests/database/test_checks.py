@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -21,12 +22,13 @@ from django.core import checks
 from django.core.checks import CheckMessage, Tags
 from django.core.files.storage import FileSystemStorage, Storage
 from django.db import connections
+from django.dispatch import Signal
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from pgcleanup.triggers import sync
 from tests.drain.support import let_go
-from tests.project.models import Archive, Document, DocumentTwin
+from tests.project.models import Archive, Article, Document, DocumentTwin, Ignored, Selected
 from tests.support import CHECKOUT, MANAGE, Scratch
 
 on_database = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -360,6 +362,69 @@ def test_django_cleanup_installed_as_well_is_an_error(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "(pgcleanup.E001) django_cleanup is installed as well" in done.stderr
     assert 'Remove "django_cleanup" from INSTALLED_APPS' in done.stderr
+
+
+# What django_cleanup's decorators and signals leave, without its being in INSTALLED_APPS
+
+
+def mark(monkeypatch: pytest.MonkeyPatch, model: Any, name: str) -> None:
+    """Mark a model as django_cleanup does."""
+    mangled = f"_{model._meta.model_name}__{model._meta.app_label}_cleanup_{name}"
+    monkeypatch.setattr(model, mangled, None, raising=False)
+
+
+@pytest.mark.parametrize("name", ["ignore", "select"])
+def test_model_with_a_mark_of_django_cleanup_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    mark(monkeypatch, Archive, name)
+
+    message = found()["pgcleanup.E005"]
+
+    assert message.level == checks.ERROR
+    assert message.msg.startswith(
+        f"project.Archive is marked with django_cleanup's {name}, which nothing reads any more"
+    )
+    assert "Import it from pgcleanup" in (message.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "setting"),
+    [
+        ("ignore", Ignored, None),
+        ("ignore", Archive, "PGCLEANUP_EXCLUDE"),
+        ("select", Selected, None),
+        ("select", Archive, "PGCLEANUP_INCLUDE"),
+        ("ignore", Article, None),
+    ],
+    ids=["our ignore", "excluded", "our select", "included", "no files"],
+)
+def test_mark_of_django_cleanup_is_fine_with(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, name: str, model: Any, setting: str | None
+) -> None:
+    mark(monkeypatch, model, name)
+    if setting is not None:
+        setattr(settings, setting, [model._meta.label])
+
+    assert "pgcleanup.E005" not in found()
+
+
+def forgotten(**kwargs: Any) -> None:
+    """Be a receiver."""
+
+
+@pytest.mark.parametrize("options", [{}, {"sender": Document}, {"weak": False}], ids=str)
+def test_receiver_of_django_cleanups_signal_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    signals = ModuleType("django_cleanup.signals")
+    signals.cleanup_pre_delete = signal = Signal()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "django_cleanup.signals", signals)
+    assert "pgcleanup.E005" not in found()
+    signal.connect(forgotten, **options)
+
+    message = found()["pgcleanup.E005"]
+
+    assert "forgotten is connected to django_cleanup's cleanup_pre_delete" in message.msg
+    assert "pgcleanup.signals" in (message.hint or "")
 
 
 def test_pgtrigger_missing_is_a_warning(tmp_path: Path) -> None:

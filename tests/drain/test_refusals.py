@@ -15,7 +15,7 @@ from pgcleanup.drain import drain
 from pgcleanup.exceptions import DrainRefused
 from pgcleanup.models import Outcome
 from tests.drain.support import Stepped, agree, entries, let_go, orphaned, pending, put
-from tests.project.models import Attachment
+from tests.project.models import Attachment, Document
 
 
 def test_sqlite_is_refused(alias, tmp_path):
@@ -71,6 +71,18 @@ def test_bad_setting_is_refused_by_name(settings, setting, value):
         drain()
 
     assert path.exists()
+
+
+def test_model_that_django_cleanup_was_told_to_ignore_is_refused(monkeypatch, settings):
+    path = orphaned("docs/a.txt")
+    monkeypatch.setattr(Document, "_document__project_cleanup_ignore", None, raising=False)
+
+    with pytest.raises(DrainRefused, match=r"project\.Document is marked with django_cleanup's ignore.*from pgcleanup"):
+        drain()
+
+    assert path.exists()
+    settings.SILENCED_SYSTEM_CHECKS = ["pgcleanup.E005"]
+    assert drain().counts == {Outcome.DELETED: 1}
 
 
 def test_source_that_no_model_has_any_more_is_left_and_named():
