@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage
 from django.db.models import FileField
@@ -28,6 +29,8 @@ _PLACE = (
 )
 _PASSWORD = re.compile(r"(//[^/:@]*):[^/]*(?=@)")
 """In a URL, which django-storages' FTP storage has for its location."""
+_AWS = re.compile(r"s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com(?:\.cn)?")
+"""The host of S3 itself, which is where a storage without an endpoint works."""
 _CREDENTIAL = re.compile(r"secret|passw|token|credential|key|sas|auth|session", re.IGNORECASE)
 
 
@@ -45,7 +48,7 @@ def storage_key(storage: Storage) -> str:
 
     Equal for two storages that would delete the same file. Two local storages are the same place when
     their resolved locations are equal, whatever their classes: taking them for two could delete a file
-    that the other one's rows still name.
+    that the other one's rows still name. So are two that say the same `pgcleanup_place`.
     """
     return hashlib.sha256(repr(_place(unwrapped(storage))).encode()).hexdigest()[:32]
 
@@ -96,23 +99,44 @@ def describe(storage: Storage) -> str:
 
 def _place(storage: Storage) -> tuple[tuple[Any, ...], tuple[str, ...]]:
     """Return the disk, bucket or server that a storage works on, and the path of its folder there."""
+    said = getattr(storage, "pgcleanup_place", None)
+    if said is not None:
+        if not isinstance(said, str):
+            raise TypeError(f"pgcleanup_place is a text, not {said!r}")
+        return ("pgcleanup_place", said), ()
     if isinstance(storage, FileSystemStorage):
         return ("FileSystemStorage",), Path(os.path.realpath(storage.location)).parts
-    name = f"{type(storage).__module__}.{type(storage).__qualname__}"
+    # The class that deletes first of all, not one that derives from it: a public and a private one are one place.
+    deletes = [kind for kind in type(storage).__mro__ if "delete" in vars(kind) and kind is not Storage]
+    base = deletes[-1] if deletes else type(storage)
+    name = f"{base.__module__}.{base.__qualname__}"
     known = _attributes(storage)
     if known and not isinstance(storage, InMemoryStorage):
-        # The library's class that deletes, not a project's: a public and a private one on a bucket are one place.
-        deletes = [kind for kind in type(storage).__mro__ if "delete" in vars(kind) and kind is not Storage]
-        base = deletes[-1] if deletes else type(storage)
         folder = PurePosixPath(next((known.pop(name) for name in _FOLDER if name in known), "")).parts
-        return (f"{base.__module__}.{base.__qualname__}", *sorted(known.items())), folder
+        return (name, *sorted(known.items())), folder
     return (name, *sorted(known.items()), *_constructor_arguments(storage)), ()
 
 
 def _attributes(storage: Storage) -> dict[str, str]:
     values = {name: getattr(storage, name, None) for name in _PLACE}
     texts = {name: str(value) for name, value in values.items() if isinstance(value, str | os.PathLike)}
+    if "endpoint_url" in texts:
+        texts["endpoint_url"] = _endpoint(texts["endpoint_url"])
     return {name: cleaned for name, text in texts.items() if (cleaned := _PASSWORD.sub(r"\1", text.rstrip("/")))}
+
+
+def _endpoint(url: str) -> str:
+    """Return a server's address in one spelling; none for AWS itself."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return url
+    if _AWS.fullmatch(host):
+        return ""
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    address = parts.netloc.lower()
+    return parts._replace(netloc=address.removesuffix(f":{port}") if port == default else address).geturl()
 
 
 def _constructor_arguments(storage: Storage) -> tuple[str, ...]:

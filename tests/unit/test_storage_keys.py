@@ -50,6 +50,42 @@ class PlainStorage(Storage):
         self._root = root
 
 
+class DeletingStorage(Storage):
+    """Has neither known attributes nor arguments."""
+
+    def delete(self, name: str) -> None: ...
+
+
+class PrivateStorage(DeletingStorage):
+    """The same place by another address."""
+
+    def url(self, name: str | None) -> str:
+        return f"/private/{name}"
+
+
+class OtherDeletingStorage(Storage):
+    """Another place."""
+
+    def delete(self, name: str) -> None: ...
+
+
+class PlacedStorage(OtherDeletingStorage):
+    """Says where it works."""
+
+    def __init__(self, place: object) -> None:
+        self._place = place
+
+    @property
+    def pgcleanup_place(self) -> object:
+        return self._place
+
+
+class PlacedFolder(FileSystemStorage):
+    """Says so as well, and has a folder."""
+
+    pgcleanup_place = "vault"
+
+
 def test_two_instances_on_one_folder_are_the_same(tmp_path: Path) -> None:
     assert storage_key(FileSystemStorage(tmp_path)) == storage_key(FileSystemStorage(str(tmp_path)))
 
@@ -201,6 +237,68 @@ def test_storage_without_known_attributes_is_told_by_its_arguments() -> None:
     assert storage_key(PlainStorage("a")) == storage_key(PlainStorage("a"))
     assert storage_key(PlainStorage("a")) != storage_key(PlainStorage("b"))
     assert storage_key(PlainStorage("a", region="x")) != storage_key(PlainStorage("a", region="y"))
+
+
+def test_class_that_leaves_deleting_to_its_base_is_the_same_storage() -> None:
+    assert storage_key(PrivateStorage()) == storage_key(DeletingStorage())
+
+
+def test_classes_that_delete_each_in_its_own_way_are_two_storages() -> None:
+    assert storage_key(DeletingStorage()) != storage_key(OtherDeletingStorage())
+
+
+def test_storages_that_say_the_same_place_are_the_same_whatever_their_class(tmp_path: Path) -> None:
+    assert storage_key(PlacedStorage("vault")) == storage_key(PlacedFolder(tmp_path))
+
+
+def test_storages_that_say_different_places_are_two() -> None:
+    assert storage_key(PlacedStorage("vault")) != storage_key(PlacedStorage("attic"))
+
+
+def test_place_that_is_no_text_makes_a_storage_unusable() -> None:
+    assert StorageKeys().of(models.FileField(storage=PlacedStorage(7))) == f"{UNUSABLE}: TypeError"
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://s3.amazonaws.com",
+        "https://s3.eu-central-1.amazonaws.com/",
+        "https://S3.eu-central-1.amazonaws.com:443",
+        "https://s3.dualstack.us-east-1.amazonaws.com",
+        "https://s3-eu-west-1.amazonaws.com",
+    ],
+)
+def test_endpoint_of_aws_itself_is_the_same_as_none(endpoint: str) -> None:
+    one, two = BucketStorage(bucket_name="media"), BucketStorage(bucket_name="media", endpoint_url=endpoint)
+
+    assert storage_key(one) == storage_key(two)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["https://s3.amazonaws.com.example", "https://media.amazonaws.com", "https://s3.example", "https://h:x"]
+)
+def test_endpoint_of_somebody_else_is_another_storage_than_aws(endpoint: str) -> None:
+    one, two = BucketStorage(bucket_name="media"), BucketStorage(bucket_name="media", endpoint_url=endpoint)
+
+    assert storage_key(one) != storage_key(two)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        ("https://minio.example:443", "https://minio.example", True),
+        ("http://minio.example:80/", "http://MINIO.example", True),
+        ("https://[::1]:443", "https://[::1]", True),
+        ("https://minio.example:9000", "https://minio.example", False),
+        ("https://minio.example:9443", "https://minio.example:9", False),
+        ("https://minio.example:80", "https://minio.example", False),
+    ],
+)
+def test_port_of_an_endpoint_counts_unless_it_is_the_usual_one(one: str, two: str, same: bool) -> None:
+    keys = [storage_key(BucketStorage(bucket_name="media", endpoint_url=endpoint)) for endpoint in (one, two)]
+
+    assert (keys[0] == keys[1]) is same
 
 
 def test_argument_that_is_an_object_does_not_bring_its_address_into_the_key() -> None:
