@@ -10,6 +10,8 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
 PREFIX = "PGCLEANUP_"
+LONGEST = timedelta(days=36_500)
+"""Of a duration, also of one on a command line: a moment so long ago, or so far ahead, is still one of a calendar."""
 NO_NAMES: tuple[str, ...] = ()
 T = TypeVar("T")
 
@@ -45,7 +47,17 @@ def _duration(value: Any) -> timedelta:
         raise ValueError("a duration is a datetime.timedelta, for example timedelta(minutes=10)")
     if value < timedelta(0):
         raise ValueError("a duration cannot be negative")
+    if value > LONGEST:
+        raise ValueError("a duration is at most 100 years")
     return value
+
+
+def _lock_timeout(value: Any) -> timedelta:
+    duration = _duration(value)
+    # PostgreSQL counts it in milliseconds, with 31 bits.
+    if duration > timedelta(days=1):
+        raise ValueError("must be at most a day")
+    return duration
 
 
 def _call_duration(value: Any) -> timedelta:
@@ -120,7 +132,7 @@ class Settings:
     extra_references = Setting(NO_NAMES, _field_labels)
     ignore_references = Setting(NO_NAMES, _labels)
     sync_on_migrate = Setting(True, _flag)
-    lock_timeout = Setting(timedelta(seconds=2), _duration)
+    lock_timeout = Setting(timedelta(seconds=2), _lock_timeout)
     scan_interval = Setting(timedelta(hours=1), _duration)
     storage_timeout = Setting(timedelta(seconds=30), _call_duration)
     record_dropped = Setting(True, _flag)

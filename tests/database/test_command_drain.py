@@ -523,9 +523,10 @@ def test_json_names_the_holders() -> None:
     [
         (["--limit", "0"], "--limit must be at least 1, not 0"),
         (["--limit", "-3"], "--limit must be at least 1, not -3"),
-        (["--grace-period", "-1"], "--grace-period takes a number of seconds, 0 or more, not -1.0"),
-        (["--grace-period", "nan"], "--grace-period takes a number of seconds, 0 or more, not nan"),
-        (["--wait", "inf"], "--wait takes a number of seconds, 0 or more, not inf"),
+        (["--grace-period", "-1"], "--grace-period takes a number of seconds from 0 to 3153600000, which is 100 years"),
+        (["--grace-period", "nan"], "which is 100 years, not nan"),
+        (["--grace-period", "3153600001"], "not 3153600001"),
+        (["--wait", "inf"], "--wait takes a number of seconds from 0 to 3153600000, which is 100 years, not inf"),
         (["--database", "nope"], 'there is no database "nope" in DATABASES'),
     ],
 )
@@ -571,6 +572,26 @@ def test_setting_that_makes_no_sense_is_refused_with_3(settings: Settings) -> No
     assert "pgcleanup.E002" in message
     assert "timedelta" in message
     assert path.exists()
+
+
+def test_longest_durations_are_durations_like_any_other(settings: Settings) -> None:
+    for name in ("GRACE_PERIOD", "UPLOAD_WINDOW", "MAX_AGE", "SCAN_INTERVAL", "HISTORY_RETENTION"):
+        setattr(settings, f"PGCLEANUP_{name}", timedelta(days=36_500))
+    path = orphaned("a.pdf")
+
+    drained = [run()[0], run("--dry-run")[0], run("--grace-period", "3153600000")[0]]
+
+    call_command("pgcleanup", "status", stdout=StringIO())
+    call_command("migrate", verbosity=0)
+    assert drained == [0, 0, 0]
+    assert path.exists()
+
+
+def test_migrate_comes_to_its_end_with_a_duration_that_leads_to_no_moment(settings: Settings) -> None:
+    settings.PGCLEANUP_GRACE_PERIOD = timedelta.max
+    orphaned("a.pdf")
+
+    call_command("migrate", verbosity=1, skip_checks=True, stdout=StringIO())
 
 
 def test_unknown_setting_is_refused_with_3_and_the_one_that_was_meant(settings: Settings) -> None:

@@ -75,6 +75,22 @@ def test_duration_cannot_be_negative(settings: Settings, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize("value", [timedelta.max, timedelta(days=36_501)], ids=["the longest there is", "100 years"])
+def test_duration_has_to_lead_to_a_moment_of_the_calendar(settings: Settings, name: str, value: timedelta) -> None:
+    setattr(settings, name, value)
+
+    with pytest.raises(ImproperlyConfigured, match="at most 100 years"):
+        value_of(name)
+
+
+def test_lock_timeout_has_to_be_one_that_the_server_takes(settings: Settings) -> None:
+    settings.PGCLEANUP_LOCK_TIMEOUT = timedelta(days=30)
+
+    with pytest.raises(ImproperlyConfigured, match="at most a day"):
+        value_of("PGCLEANUP_LOCK_TIMEOUT")
+
+
+@pytest.mark.parametrize("name", DURATIONS)
 def test_duration_can_be_zero(settings: Settings, name: str) -> None:
     setattr(settings, name, timedelta(0))
 

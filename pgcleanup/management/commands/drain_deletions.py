@@ -18,7 +18,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from pgcleanup.columns import find_file_columns
-from pgcleanup.conf import settings
+from pgcleanup.conf import LONGEST, settings
 from pgcleanup.drain import DrainReport, FileResult, drain
 from pgcleanup.drain.deadline import ending_the_process
 from pgcleanup.drain.plan import plan
@@ -236,13 +236,16 @@ def _seconds(option: str, value: float | None) -> timedelta | None:
     if value is None:
         return None
     try:
-        if value < 0:
-            raise ValueError
-        return timedelta(seconds=value)
+        duration: timedelta | None = timedelta(seconds=value)
     except (ValueError, OverflowError):
+        duration = None
+    if duration is None or not timedelta(0) <= duration <= LONGEST:
+        longest = f"{LONGEST.total_seconds():.0f}"
         raise CommandError(
-            f"{option} takes a number of seconds, 0 or more, not {value}", returncode=WRONG_USAGE
-        ) from None
+            f"{option} takes a number of seconds from 0 to {longest}, which is 100 years, not {value:.15g}",
+            returncode=WRONG_USAGE,
+        )
+    return duration
 
 
 def _due(using: str, grace: timedelta | None) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from pgcleanup.conf import settings
+from pgcleanup.conf import LONGEST, settings
 from pgcleanup.ledger import history
 from pgcleanup.ledger.fence import drain_transaction
 from pgcleanup.management.output.base import WRONG_USAGE
@@ -17,7 +17,7 @@ from pgcleanup.management.subcommands.base import Subcommand
 from pgcleanup.status.words import number, period, plural
 
 SECONDS_BETWEEN_LINES = 5.0
-_LONGEST_DAYS = 36_500
+_LONGEST_DAYS = LONGEST.days
 
 
 class Prune(Subcommand):
