@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from django.db import DEFAULT_DB_ALIAS
 
+from pgcleanup.conf import LONGEST
 from pgcleanup.drain.report import DrainReport, FileResult, Progress
 from pgcleanup.drain.run import Run
 
@@ -47,10 +48,15 @@ def drain(
         DrainRefused: it did not start, and says why and what to do.
         ConnectionLost: the database went away in mid-drain.
         TypeError: a duration is no timedelta.
+        ValueError: a duration is negative or longer than 100 years, or the limit is below 1.
     """
     for name, value in (("grace_period", grace_period), ("wait", wait)):
         if not isinstance(value, timedelta | None):
             raise TypeError(f"{name} is a datetime.timedelta, for example timedelta(minutes=10), not {value!r}")
+        if value is not None and not timedelta(0) <= value <= LONGEST:
+            raise ValueError(f"{name} is a duration from 0 to 100 years, not {value!r}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit}")
     run = Run(
         using,
         limit=limit,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from django.apps import apps
@@ -205,3 +206,23 @@ def test_drain_beside_django_cleanup_is_refused_unless_its_check_is_silenced(set
 def test_duration_that_is_a_number_is_refused_with_the_right_type():
     with pytest.raises(TypeError, match=r"grace_period is a datetime\.timedelta"):
         drain(grace_period=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"limit": 0}, "limit must be at least 1, not 0"),
+        ({"limit": -1}, "limit must be at least 1, not -1"),
+        ({"grace_period": timedelta(days=-1)}, "grace_period is a duration from 0 to 100 years"),
+        ({"grace_period": timedelta.max}, "grace_period is a duration from 0 to 100 years"),
+        ({"wait": timedelta(seconds=-1)}, "wait is a duration from 0 to 100 years"),
+    ],
+    ids=str,
+)
+def test_argument_that_the_command_would_refuse_is_refused(options, sentence):
+    path = orphaned("docs/a.txt")
+
+    with pytest.raises(ValueError, match=sentence):
+        drain(**options)
+
+    assert path.exists()
