@@ -132,6 +132,11 @@ class Tally:
         """How many names this run has dealt with."""
         return self.counts.total() + self.waiting.total()
 
+    @property
+    def settled(self) -> int:
+        """How many of them are out of the ledger: a name that is to be tried again stays there."""
+        return self.counts.total() - self.counts[Outcome.POSTPONED] - self.counts[Outcome.EXHAUSTED]
+
     def add(self, result: FileResult) -> None:
         """Count one name and tell whoever listens."""
         if result.outcome is not None:

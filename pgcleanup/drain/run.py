@@ -240,11 +240,12 @@ class Run:
         return bool(fence.holders(self.context.using, self.context.grace, limit=1))
 
     def _lost(self, error: Exception) -> ConnectionLost:
-        tally = self.context.tally
+        settled = self.context.tally.settled
+        so_far = "1 name was" if settled == 1 else f"{settled} names were"
         # What it still holds of the old session is of no use; the next query opens a new one.
         connections[self.context.using].close()
         postpone_what_was_told(self.context, error)
         return ConnectionLost(
-            f"the database went away ({str(error).splitlines()[0]}). {tally.counts.total()} names were settled before. "
+            f"the database went away ({str(error).splitlines()[0]}). {so_far} settled before. "
             "Nothing is lost: the next drain goes on where this one stopped"
         )

@@ -649,7 +649,7 @@ def test_lost_connection_ends_with_1_and_loses_nothing(receivers: Callable[[Any]
     connections["default"].close()
 
     assert code == 1
-    assert "Nothing is lost" in message
+    assert "0 names were settled before. Nothing is lost" in message
     assert PendingFileDeletion.objects.count() == 1
 
 
