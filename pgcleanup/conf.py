@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 
 PREFIX = "PGCLEANUP_"
 LONGEST = timedelta(days=36_500)
@@ -159,3 +160,13 @@ def problems() -> Iterator[str]:
 def unknown_names() -> list[str]:
     """Return the `PGCLEANUP_*` names in Django's settings that are no setting of ours, sorted."""
     return sorted(name for name in dir(django_settings) if name.startswith(PREFIX) and name not in all_settings())
+
+
+def autocommit_problem(using: str) -> str | None:
+    """Return what is wrong with a database whose connections commit nothing by themselves, and what to do."""
+    if connections[using].settings_dict.get("AUTOCOMMIT", True):
+        return None
+    return (
+        f'DATABASES["{using}"]["AUTOCOMMIT"] is False, so nothing would be committed. Take it out of the settings: '
+        "drains and commands commit by themselves"
+    )

@@ -9,7 +9,12 @@ from __future__ import annotations
 from django.core import checks
 from django.core.checks import CheckMessage, Tags
 
-from pgcleanup.checks.configuration import check_apps, check_databases_of_project, check_settings
+from pgcleanup.checks.configuration import (
+    check_apps,
+    check_autocommit,
+    check_databases_of_project,
+    check_settings,
+)
 from pgcleanup.checks.copies import check_copies
 from pgcleanup.checks.database import check_database, check_indexes, check_owner
 from pgcleanup.checks.storages import check_storages
@@ -21,7 +26,8 @@ TAG = "pgcleanup"
 
 def register() -> None:
     """Register all checks with Django; `manage.py check --tag pgcleanup` runs those without a database."""
-    for check in (check_apps, check_databases_of_project, check_settings, check_storages, check_copies):
+    of_project = (check_apps, check_databases_of_project, check_autocommit, check_settings)
+    for check in (*of_project, check_storages, check_copies):
         checks.register(check, TAG)
     checks.register(check_database, TAG, Tags.database)
     checks.register(check_indexes, TAG, Tags.database)
@@ -31,5 +37,5 @@ def register() -> None:
 
 def errors() -> list[CheckMessage]:
     """Return the errors, not the warnings, that no database is needed for: no drain starts with one of them."""
-    found = [*check_apps(), *check_settings()]
+    found = [*check_apps(), *check_autocommit(), *check_settings()]
     return [message for message in found if message.is_serious() and not message.is_silenced()]

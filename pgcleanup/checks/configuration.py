@@ -11,12 +11,13 @@ from django.apps import apps
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import connections, router
 
 from pgcleanup import conf
 from pgcleanup.columns import label_problems
 from pgcleanup.conf import settings
 from pgcleanup.leftovers import leftovers
+from pgcleanup.models import PendingFileDeletion
 
 
 def check_apps(**kwargs: Any) -> list[CheckMessage]:
@@ -55,6 +56,27 @@ def check_databases_of_project(**kwargs: Any) -> list[CheckMessage]:
             id="pgcleanup.W001",
         )
     ]
+
+
+def check_autocommit(**kwargs: Any) -> list[CheckMessage]:
+    """Look for databases with a ledger in which nothing that we write would be committed."""
+    if not has_postgresql():
+        return []
+    found: list[CheckMessage] = []
+    for alias in connections:
+        problem = conf.autocommit_problem(alias) if _may_have_ledger(alias) else None
+        if problem is not None:
+            what, _, advice = problem.partition(". ")
+            found.append(checks.Error(f"{what}.", hint=f"{advice}.", id="pgcleanup.E006"))
+    return found
+
+
+def _may_have_ledger(alias: str) -> bool:
+    try:
+        is_ours = connections[alias].vendor == "postgresql"
+    except ImproperlyConfigured:
+        return False
+    return is_ours and router.allow_migrate_model(alias, PendingFileDeletion)
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:

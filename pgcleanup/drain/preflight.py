@@ -36,6 +36,8 @@ def preflight(using: str, *, inside_transaction: bool = False, dry_run: bool = F
         )
     if bad := list(_configuration_errors()):
         raise DrainRefused("; ".join(bad))
+    if not inside_transaction and (problem := conf.autocommit_problem(using)):
+        raise DrainRefused(problem)
     if not inside_transaction and (connection.in_atomic_block or not connection.get_autocommit()):
         raise DrainRefused(
             "a drain cannot run inside a transaction: a rollback would bring back the entries of files that are gone. "

@@ -128,6 +128,18 @@ def test_drain_on_commit_without_a_grace_period_goes_with_its_grace_period(setti
     assert "pgcleanup.W004" not in found()
 
 
+def test_database_that_commits_nothing_by_itself_is_an_error_that_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(connections["other"].settings_dict, "AUTOCOMMIT", False)
+
+    message = found()["pgcleanup.E006"]
+
+    assert message.level == checks.ERROR
+    assert message.msg == 'DATABASES["other"]["AUTOCOMMIT"] is False, so nothing would be committed.'
+    assert (message.hint or "").startswith("Take it out of the settings")
+
+
 def test_checks_without_a_database_query_none(
     django_assert_num_queries: Callable[..., Any], transactional_db: None
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 from pytest_django import Settings
 
 from pgcleanup.models import PendingFileDeletion
@@ -44,6 +45,31 @@ def drain(**options: Any) -> None:
 
 def make_old() -> None:
     PendingFileDeletion.objects.update(recorded_at="2020-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pause"],
+        ["resume"],
+        ["retry", "--failed"],
+        ["cancel", "--failed"],
+        ["adopt"],
+        ["prune"],
+        ["sync"],
+        ["uninstall", "--discard-pending"],
+    ],
+    ids=" ".join,
+)
+def test_command_that_writes_is_refused_where_nothing_would_be_committed(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setitem(connections["default"].settings_dict, "AUTOCOMMIT", False)
+
+    code, message = run(*arguments)
+
+    assert code == 1
+    assert message.startswith('DATABASES["default"]["AUTOCOMMIT"] is False, so nothing would be committed.')
 
 
 # status

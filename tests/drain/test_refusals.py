@@ -74,6 +74,15 @@ def test_bad_setting_is_refused_by_name(settings, setting, value):
     assert path.exists()
 
 
+def test_database_that_commits_nothing_by_itself_is_refused_by_the_name_of_the_setting(alias):
+    path = orphaned("docs/a.txt")
+
+    with pytest.raises(DrainRefused, match=r'DATABASES\["uncommitted"\]\["AUTOCOMMIT"\] is False'):
+        drain(using=alias("uncommitted", AUTOCOMMIT=False))
+
+    assert path.exists()
+
+
 def test_model_that_django_cleanup_was_told_to_ignore_is_refused(monkeypatch, settings):
     path = orphaned("docs/a.txt")
     monkeypatch.setattr(Document, "_document__project_cleanup_ignore", None, raising=False)

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
+from pgcleanup.conf import autocommit_problem
 from pgcleanup.management.output.base import FAILED, DeletionCommand
 from pgcleanup.management.subcommands import SUBCOMMANDS
 from pgcleanup.status.rights import reported
@@ -28,7 +29,11 @@ class Command(DeletionCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         using = self.known_alias(options["database"])
+        subcommand = self.subcommands[options["subcommand"]]
+        if subcommand.writes and (problem := autocommit_problem(using)):
+            # It would report a success that nobody else ever sees.
+            raise CommandError(problem, returncode=FAILED)
         try:
-            self.subcommands[options["subcommand"]].run(using, options)
+            subcommand.run(using, options)
         except DatabaseError as error:
             raise CommandError(f'database "{using}" reports: {reported(using, error)}', returncode=FAILED) from error

@@ -23,6 +23,7 @@ class Adopt(Subcommand):
     """Tells the drains that a database is theirs."""
 
     name = "adopt"
+    writes = True
     help = "let drains delete in a database that was moved, upgraded or copied"
     description = (
         "Tells the drains that this database is the one whose files they may delete, after it was moved, upgraded or "

@@ -23,6 +23,8 @@ class Subcommand(ABC):
     """A phrase for the list of subcommands."""
     description: ClassVar[str]
     """Sentences for its own --help, exit codes included."""
+    writes: ClassVar[bool] = False
+    """Whether it changes anything in the database."""
 
     def __init__(self, command: DeletionCommand) -> None:
         self.command = command

@@ -84,6 +84,7 @@ class Retry(Operation):
     """Tries files again."""
 
     name = "retry"
+    writes = True
     help = "try files again that failed, or that wait for a retry"
     description = (
         "Lets the next drain try files again that failed for good or wait for a retry, with all their attempts. Files "
@@ -102,6 +103,7 @@ class Cancel(Operation):
     """Lets files be kept."""
 
     name = "cancel"
+    writes = True
     help = "keep files that are pending"
     description = (
         "Keeps files that are pending: they are settled as cancelled by the drain that would have deleted them, and "

@@ -16,6 +16,7 @@ class Pause(Subcommand):
     """Stops every drain of a database."""
 
     name = "pause"
+    writes = True
     help = "stop every drain, also those that are under way"
     description = (
         "Stops every drain of a database until `manage.py pgcleanup resume`, also those that are under way, within "
@@ -46,6 +47,7 @@ class Resume(Subcommand):
     """Lets the drains go on."""
 
     name = "resume"
+    writes = True
     help = "let the drains go on after a pause"
     description = "Lets the drains of a database go on. Exit code 0: they may, also where they were not paused."
 

@@ -24,6 +24,7 @@ class Prune(Subcommand):
     """Deletes old history."""
 
     name = "prune"
+    writes = True
     help = "delete history that is older than PGCLEANUP_HISTORY_RETENTION"
     description = (
         "Deletes history that was settled longer ago than PGCLEANUP_HISTORY_RETENTION, in small transactions of their "

@@ -17,6 +17,7 @@ class Sync(Subcommand):
     """Brings the triggers in step with the models."""
 
     name = "sync"
+    writes = True
     help = "bring the triggers in step with the models"
     description = (
         "Installs and replaces triggers where the models need it, as migrate does; -v 2 lists all tables. "

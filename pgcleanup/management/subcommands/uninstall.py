@@ -18,6 +18,7 @@ class Uninstall(Subcommand):
     """Takes the triggers out."""
 
     name = "uninstall"
+    writes = True
     help = "take all triggers and functions out of the database"
     description = (
         "Takes all triggers and functions of pgcleanup out of the database; writes of the application "
