@@ -16,8 +16,6 @@ from pgcleanup.cleanup import is_ignored, is_selected
 from pgcleanup.conf import settings
 from pgcleanup.storage_keys import StorageKeys, unwrapped
 
-_TEXT_FIELDS = (models.CharField, models.TextField, models.FileField)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileColumn:
@@ -114,7 +112,7 @@ def is_left_alone(source: str) -> bool:
     """
     model_label = source.rpartition(".")[0]
     labels = {label.lower() for label in (*settings.exclude, *settings.ignore_references)}
-    model = _find(model_label)
+    model = find_label(model_label)
     return not labels.isdisjoint({source, model_label}) or (isinstance(model, type) and is_ignored(model))
 
 
@@ -131,16 +129,16 @@ def default_names(columns: Iterable[FileColumn]) -> set[str]:
     return {name for column in columns for name in _defaults_of(column.field)}
 
 
-def label_problems() -> Iterator[str]:
-    """Yield a sentence for each label in the settings that names no installed model or field."""
-    for setting in ("include", "exclude", "ignore_references", "extra_references"):
-        for label in getattr(settings, setting):
-            found = _find(label)
-            if found is None:
-                yield f"PGCLEANUP_{setting.upper()} names {label!r}, but there is no such model or field"
-            elif setting == "extra_references" and not isinstance(computed(found), _TEXT_FIELDS):
-                kind = type(found).__name__
-                yield f"PGCLEANUP_{setting.upper()} names {label!r}, a {kind}: only text fields hold file names"
+def find_label(label: str) -> Any:
+    """Return the field or model that a label names, or None."""
+    app_label, model_name, *field_name = label.split(".")
+    try:
+        model = apps.get_model(app_label, model_name)
+    except LookupError:
+        return None
+    if not field_name:
+        return model
+    return next((field for field in model._meta.concrete_fields if field.name == field_name[0]), None)
 
 
 def computed(field: Any) -> Any:
@@ -161,7 +159,7 @@ class _Labels:
         self._included = _lower(settings.include)
         self._selected_only = settings.columns == "selected"
         self.storage_keys = StorageKeys()
-        self._extra = {field for label in settings.extra_references if (field := _find(label)) is not None}
+        self._extra = {field for label in settings.extra_references if (field := find_label(label)) is not None}
 
     def fields_of(self, model: type[models.Model]) -> list[models.Field[Any, Any]]:
         """Return the fields of the model's own table that may name a file."""
@@ -216,7 +214,7 @@ def _lower(labels: Iterable[str]) -> frozenset[str]:
 
 def _own_label(label: str) -> str:
     """Return the label of the table's own model or field: a proxy's, or one of an inherited field, means that one."""
-    found = _find(label)
+    found = find_label(label)
     if isinstance(found, type):
         meta: Any = found.__dict__["_meta"]
         return str(meta.concrete_model._meta.label_lower)
@@ -226,18 +224,6 @@ def _own_label(label: str) -> str:
 def _labelled(field: models.Field[Any, Any], labels: frozenset[str]) -> bool:
     model = field.model._meta.label_lower
     return bool(labels) and (model in labels or f"{model}.{field.name.lower()}" in labels)
-
-
-def _find(label: str) -> Any:
-    """Return the field or model that a label names, or None."""
-    app_label, model_name, *field_name = label.split(".")
-    try:
-        model = apps.get_model(app_label, model_name)
-    except LookupError:
-        return None
-    if not field_name:
-        return model
-    return next((field for field in model._meta.concrete_fields if field.name == field_name[0]), None)
 
 
 def _defaults_of(field: models.Field[Any, Any]) -> Iterator[str]:

@@ -85,10 +85,14 @@ def _count(value: Any) -> int:
     return value
 
 
-def _names(value: Any) -> tuple[str, ...]:
+def _names(value: Any, example: str = "shop.Product") -> tuple[str, ...]:
     if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(name, str) for name in value):
-        raise ValueError('must be a list of strings, for example ["shop.Product"]')
+        raise ValueError(f'must be a list of strings, for example ["{example}"]')
     return tuple(value)
+
+
+def _roles(value: Any) -> tuple[str, ...]:
+    return _names(value, example="reporting")
 
 
 def _labels(value: Any) -> tuple[str, ...]:
@@ -100,7 +104,7 @@ def _labels(value: Any) -> tuple[str, ...]:
 
 
 def _field_labels(value: Any) -> tuple[str, ...]:
-    names = _names(value)
+    names = _names(value, example="shop.Product.image")
     for name in names:
         if len(name.split(".")) != 3:
             raise ValueError(f'{name!r} is not "app_label.Model.field"')
@@ -121,7 +125,7 @@ class Settings:
 
     grace_period = Setting(timedelta(hours=1), _duration)
     upload_window = Setting(timedelta(seconds=60), _duration)
-    unfenced_roles = Setting(NO_NAMES, _names)
+    unfenced_roles = Setting(NO_NAMES, _roles)
     delete_files = Setting(True, _flag)
     drain_on_commit = Setting(False, _flag)
     max_attempts = Setting(10, _count)

@@ -14,8 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 
 from pgcleanup import conf
-from pgcleanup.columns import label_problems
 from pgcleanup.conf import settings
+from pgcleanup.labels import label_problems, label_warnings
 from pgcleanup.leftovers import leftovers
 from pgcleanup.models import PendingFileDeletion
 
@@ -109,6 +109,8 @@ def _of_values() -> Iterator[CheckMessage]:
             hint='A label is "app_label.Model" or "app_label.Model.field", as in _meta.label.',
             id="pgcleanup.E003",
         )
+    for what, advice in label_warnings():
+        yield checks.Warning(f"{what}.", hint=f"{advice}.", id="pgcleanup.W019")
     if settings.drain_on_commit and settings.grace_period > timedelta(0):
         yield checks.Warning(
             "PGCLEANUP_DRAIN_ON_COMMIT is True, but a file waits out PGCLEANUP_GRACE_PERIOD first, so the drain after "

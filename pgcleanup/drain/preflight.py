@@ -9,9 +9,9 @@ from django.conf import settings as django_settings
 from django.db import connections
 
 from pgcleanup import conf, sql
-from pgcleanup.columns import label_problems
 from pgcleanup.drain.permission import withheld
 from pgcleanup.exceptions import DrainRefused
+from pgcleanup.labels import label_problems
 from pgcleanup.ledger import control
 from pgcleanup.leftovers import leftovers
 from pgcleanup.triggers import Inspection, how_to_make_tables, inspect

@@ -56,6 +56,7 @@ def test_test_project_has_no_findings() -> None:
         ("PGCLEANUP_MAX_ATTEMPTS", 0, "at least 1"),
         ("PGCLEANUP_COLUMNS", "some", '"all" or "selected"'),
         ("PGCLEANUP_EXCLUDE", "shop.Product", "list of strings"),
+        ("PGCLEANUP_UNFENCED_ROLES", "reporting", 'for example ["reporting"]'),
         ("PGCLEANUP_EXTRA_REFERENCES", ["shop.Product"], '"app_label.Model.field"'),
     ],
 )
@@ -103,6 +104,7 @@ def test_unknown_name_like_no_other_is_an_error_that_names_the_settings(settings
         ("PGCLEANUP_INCLUDE", "nowhere.Document.file"),
         ("PGCLEANUP_EXTRA_REFERENCES", "project.Article.pictur"),
         ("PGCLEANUP_IGNORE_REFERENCES", "project.Document.nothing"),
+        ("PGCLEANUP_EXCLUDE", "project.Document.title"),
     ],
 )
 def test_label_that_names_nothing_is_an_error(settings: Settings, setting: str, label: str) -> None:
@@ -113,6 +115,15 @@ def test_label_that_names_nothing_is_an_error(settings: Settings, setting: str, 
     assert message.level == checks.ERROR
     assert setting in message.msg
     assert label in message.msg
+
+
+def test_setting_that_chooses_nothing_is_a_warning(settings: Settings) -> None:
+    settings.PGCLEANUP_INCLUDE = ["project.Document"]
+
+    message = found()["pgcleanup.W019"]
+
+    assert message.level == checks.WARNING
+    assert 'PGCLEANUP_COLUMNS = "selected"' in (message.hint or "")
 
 
 def test_drain_on_commit_with_a_grace_period_is_a_warning(settings: Settings) -> None:

@@ -8,9 +8,10 @@ from django.db import models
 from pytest_django import Settings
 
 from pgcleanup.apps import CleanupSelectedConfig
-from pgcleanup.columns import FileColumn, default_names, file_fields, find_file_columns, ignored_sources, label_problems
+from pgcleanup.columns import FileColumn, default_names, file_fields, find_file_columns, ignored_sources
+from pgcleanup.labels import label_problems, label_warnings
 from pgcleanup.storage_keys import storage_key
-from tests.project.models import Article, Document, DocumentTwin, Restaurant
+from tests.project.models import Article, Document, DocumentTwin, Restaurant, Selected
 
 
 def columns() -> dict[str, FileColumn]:
@@ -236,6 +237,45 @@ class TestLabels:
         [problem] = label_problems()
         assert problem.startswith(f"PGCLEANUP_EXTRA_REFERENCES names {label!r}, a ")
         assert problem.endswith("only text fields hold file names")
+
+    @pytest.mark.parametrize("setting", ["PGCLEANUP_INCLUDE", "PGCLEANUP_EXCLUDE", "PGCLEANUP_IGNORE_REFERENCES"])
+    def test_label_of_a_field_without_files_is_a_problem(self, settings: Settings, setting: str) -> None:
+        setattr(settings, setting, ["project.Document.title"])
+
+        assert list(label_problems()) == [
+            f"{setting} names 'project.Document.title', a CharField: it is about file fields"
+        ]
+
+    @pytest.mark.parametrize("setting", ["PGCLEANUP_INCLUDE", "PGCLEANUP_EXCLUDE", "PGCLEANUP_IGNORE_REFERENCES"])
+    def test_label_of_a_model_without_file_fields_is_a_warning(self, settings: Settings, setting: str) -> None:
+        settings.PGCLEANUP_COLUMNS = "selected"
+        setattr(settings, setting, ["project.Article"])
+
+        [(sentence, _)] = label_warnings()
+        assert sentence.startswith(f"{setting} names 'project.Article', whose table has no file field")
+
+    def test_inclusion_where_everything_is_included_is_a_warning(self, settings: Settings) -> None:
+        settings.PGCLEANUP_INCLUDE = ["project.Document"]
+
+        [(sentence, _)] = label_warnings()
+        assert sentence.startswith('PGCLEANUP_INCLUDE has no effect without PGCLEANUP_COLUMNS = "selected"')
+
+    def test_selection_that_selects_nothing_is_a_warning(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.PGCLEANUP_COLUMNS = "selected"
+        monkeypatch.delattr(Selected, "_pgcleanup_selected")
+
+        [(sentence, _)] = label_warnings()
+        assert sentence == 'PGCLEANUP_COLUMNS is "selected", and no file field is: no file is ever deleted'
+
+    def test_choices_that_choose_something_are_no_warnings(self, settings: Settings) -> None:
+        settings.PGCLEANUP_COLUMNS = "selected"
+        settings.PGCLEANUP_INCLUDE = ["project.Document"]
+        settings.PGCLEANUP_EXCLUDE = ["project.Restaurant"]
+        settings.PGCLEANUP_IGNORE_REFERENCES = ["project.Place.photo"]
+
+        assert list(label_warnings()) == []
 
     def test_labels_of_models_and_fields_are_none(self, settings: Settings) -> None:
         settings.PGCLEANUP_EXCLUDE = ["project.Document", "project.document.thumb"]

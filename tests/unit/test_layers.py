@@ -17,7 +17,7 @@ PACKAGE = CHECKOUT / "pgcleanup"
 
 LAYERS = [
     {"conf", "exceptions", "signals", "sql"},
-    {"cleanup", "columns", "leftovers", "models", "storage_keys", "templates"},
+    {"cleanup", "columns", "labels", "leftovers", "models", "storage_keys", "templates"},
     {"ledger", "references", "storages", "triggers"},
     {"drain", "orphans", "status"},
     {"admin", "checks", "metrics", "middleware", "on_commit", "tasks", "templatetags", "testing"},
