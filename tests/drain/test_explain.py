@@ -340,3 +340,7 @@ def test_explaining_changes_nothing() -> None:
     explain("a.txt")
 
     assert entries("*") == before
+
+
+def test_name_that_is_no_text_is_wrong_usage() -> None:
+    assert explain("a\udcff") == (2, "a\udcff is no valid UTF-8, so no file or field has it as its name")

@@ -176,6 +176,11 @@ def test_entry_that_is_cancelled_is_not_only_said_to_be_pending() -> None:
     assert event["sentence"].startswith("a.txt was cancelled at 20")
 
 
+@pytest.mark.parametrize("arguments", [["--name", "a\udcff"], ["--source", "\udcff"], ["--object", "a.B:\udcff"]])
+def test_argument_that_is_no_text_is_wrong_usage(arguments: list[str]) -> None:
+    assert "is no valid UTF-8" in refused(*arguments)
+
+
 def test_context_that_is_no_json_comes_as_text() -> None:
     let_go("a.txt")
     run_sql("UPDATE pending_file_deletion SET context = 'not JSON'")
