@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import Any
 
 from pgcleanup import sql
@@ -95,14 +96,24 @@ class Asked:
     """Settled before then. What is pending does not count."""
 
 
-def context_value(text: str | None) -> Any:
-    """Return a context as the value that it was, or as text where somebody wrote it in another form."""
+def context_value(text: str | None, *, strict: bool = False) -> Any:
+    """Return a context as the value that it was, or as text where somebody wrote it in another form.
+
+    Python writes and reads NaN and Infinity, which JSON has not: with `strict` they are another form.
+    """
     if text is None:
         return None
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_finite, parse_float=_finite) if strict else json.loads(text)
     except ValueError:
         return text
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def prune(using: str, retention: timedelta, limit: int = 10_000, after: str = START) -> tuple[int, str]:

@@ -62,7 +62,7 @@ def at(value: datetime) -> str:
 def event_fields(event: Event) -> dict[str, Any]:
     """Return an event for machines, and in a sentence."""
     values = {field.name: getattr(event, field.name) for field in fields(Event)}
-    return values | {"context": context_value(event.context), "sentence": sentence(event)}
+    return values | {"context": context_value(event.context, strict=True), "sentence": sentence(event)}
 
 
 def _outcome(event: Event) -> str:

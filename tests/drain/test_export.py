@@ -176,6 +176,17 @@ def test_entry_that_is_cancelled_is_not_only_said_to_be_pending() -> None:
     assert event["sentence"].startswith("a.txt was cancelled at 20")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_number_that_json_has_not_makes_a_context_come_as_text(value: float) -> None:
+    row = Document.objects.create(file="a.txt")
+    with pgcleanup.context(price=value):
+        row.delete()
+
+    found = json.loads(export(), parse_constant=pytest.fail)
+
+    assert [event["context"] for event in found] == [json.dumps({"price": value})]
+
+
 @pytest.mark.parametrize("arguments", [["--name", "a\udcff"], ["--source", "\udcff"], ["--object", "a.B:\udcff"]])
 def test_argument_that_is_no_text_is_wrong_usage(arguments: list[str]) -> None:
     assert "is no valid UTF-8" in refused(*arguments)
