@@ -26,14 +26,20 @@ logger = logging.getLogger("pgcleanup.middleware")
 
 # What may let a name go, behind any comments, first or after another statement (or in a text that looks like it: a note
 # too many does no harm). A SELECT may call a function that writes; a note in front of each SELECT would be too much.
+#
+# One way to match each blank and each comment: with two, a query behind 30 blanks is matched in 2**30 ways.
+_LEAD = r"(?:\s|/\*(?:[^*]|\*(?!/))*\*/|--[^\n]*\n)*"
 _WRITES = re.compile(
-    # One way to match each blank and each comment: with two, a query behind 30 blanks is matched in 2**30 ways.
-    r"(?:\A|;)(?:\s|/\*(?:[^*]|\*(?!/))*\*/|--[^\n]*\n)*"
-    r"(INSERT|UPDATE|DELETE|MERGE|TRUNCATE|WITH|EXECUTE|EXPLAIN|CALL|DO)\b",
+    rf"(?:\A|;){_LEAD}(INSERT|UPDATE|DELETE|MERGE|TRUNCATE|WITH|EXECUTE|EXPLAIN|CALL|DO)\b",
     re.IGNORECASE,
 )
 # Outside a transaction they may commit in the midst of themselves, which a second statement beside them would forbid.
 _MAY_COMMIT = {"CALL", "DO"}
+# Some of these run outside a transaction only, VACUUM and CREATE INDEX CONCURRENTLY among them. They write no rows, but
+# "; delete" may stand in a comment or a literal.
+_RUNS_ALONE = re.compile(
+    rf"{_LEAD}(VACUUM|CREATE|DROP|ALTER|REINDEX|REPACK|CLUSTER|DISCARD|COMMIT|ROLLBACK)\b", re.IGNORECASE
+)
 
 _NOTE = "SELECT set_config('pgcleanup.context', {value}, true)"
 
@@ -189,7 +195,7 @@ def _note_request(execute: Execute, statement: Any, params: Any, many: bool, con
         return execute(statement, params, many, context)
     value = quote_literal(cleanup.as_text(note))
     in_transaction = connection.in_atomic_block or not connection.get_autocommit()
-    if not in_transaction and writes[1].upper() in _MAY_COMMIT:
+    if not in_transaction and (writes[1].upper() in _MAY_COMMIT or _RUNS_ALONE.match(text)):
         return execute(statement, params, many, context)
     if _takes_two_statements(connection, params, many):
         written = _NOTE.format(value=value)

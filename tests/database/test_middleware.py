@@ -343,6 +343,21 @@ def test_statements_that_may_commit_run_as_without_it() -> None:
     assert contexts() == [None]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "/*;delete */ VACUUM project_document",
+        "-- one; \n vacuum /*; delete from x */ project_document",
+        "CREATE INDEX CONCURRENTLY passing ON project_document (title) WHERE title <> '; delete x'",
+    ],
+)
+def test_statement_that_runs_outside_a_transaction_only_runs_whatever_its_text_looks_like(statement: str) -> None:
+    try:
+        serve(lambda request: run_sql(statement))
+    finally:
+        run_sql("DROP INDEX IF EXISTS passing")
+
+
 def test_parameters_bound_by_the_server_are_noted_in_autocommit_and_in_a_transaction() -> None:
     def view(request: HttpRequest) -> None:
         let_go("autocommit")
