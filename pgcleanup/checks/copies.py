@@ -1,4 +1,4 @@
-"""Other apps that keep copies of file names: what they mean for the files, and which setting says so."""
+"""Columns that hold file names in another way than a file field's: what that means for the files, and what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgcleanup.conf import settings
 
 
 def check_copies(**kwargs: Any) -> list[CheckMessage]:
-    """Name the columns in which django-simple-history and django-pghistory keep file names."""
+    """Name the columns in which django-simple-history and django-pghistory keep file names, and arrays of them."""
     if not has_postgresql() or not is_readable():
         return []
     messages: list[CheckMessage] = []
@@ -38,7 +38,28 @@ def check_copies(**kwargs: Any) -> list[CheckMessage]:
                 id="pgcleanup.W009",
             )
         )
+    if arrays := sorted(_arrays()):
+        messages.append(
+            checks.Warning(
+                f"Arrays of file names are not watched: {', '.join(arrays)}. A name in one does not keep its file, and "
+                "the file of a name that leaves one is not deleted.",
+                hint="Keep each name in a row of its own, in a FileField. Where nothing else names these files: "
+                'SILENCED_SYSTEM_CHECKS = ["pgcleanup.W020"]',
+                id="pgcleanup.W020",
+            )
+        )
     return messages
+
+
+def _arrays() -> Iterator[str]:
+    """Yield the columns of `ArrayField(FileField())`, of any depth."""
+    for model in apps.get_models(include_auto_created=True):
+        for field in model._meta.local_concrete_fields:
+            inner = base = getattr(field, "base_field", None)
+            while base is not None:
+                inner, base = base, getattr(base, "base_field", None)
+            if isinstance(inner, models.FileField):
+                yield f"{model._meta.label}.{field.name}"
 
 
 def _text_copies() -> Iterator[str]:

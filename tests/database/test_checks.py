@@ -520,6 +520,26 @@ def test_events_of_pghistory_that_do_not_count_are_fine(tmp_path: Path) -> None:
     assert "no issues" in run(env, "check").stdout
 
 
+ARRAYS = """
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+class Gallery(models.Model):
+    files = ArrayField(models.FileField())
+    pages = ArrayField(ArrayField(models.ImageField()))
+    tags = ArrayField(models.CharField(max_length=10))
+"""
+
+
+def test_arrays_of_file_names_are_named_since_they_protect_nothing(tmp_path: Path) -> None:
+    done = run(project(tmp_path / "p", "pgtrigger", "pgcleanup", models=ARRAYS), "check")
+
+    assert done.returncode == 0, done.stderr
+    assert (
+        "(pgcleanup.W020) Arrays of file names are not watched: shop.Gallery.files, shop.Gallery.pages." in done.stderr
+    )
+
+
 # SQLite
 
 
