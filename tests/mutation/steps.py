@@ -187,6 +187,20 @@ STEPS = (
         _story("with_a_check_of_two_statements_a_name_passes_from_a_row_to_the_ledger_in_between"),
     ),
     _step(
+        "names of a char(n) column without its blanks",
+        "references/checking.py",
+        "SELECT 'row', {source}, {compared}::text FROM {table}",
+        "SELECT 'row', {source}, pg_catalog.concat({column}) FROM {table}",
+        _drain("references.py::test_file_is_kept_while_a_column_that_pads_with_blanks_names_it"),
+    ),
+    _step(
+        "names of a char(n) column with its blanks",
+        "references/checking.py",
+        "named = [_NAMED, _NAMED_PADDED] if place[-1] else [_NAMED]",
+        "named = [_NAMED]",
+        _drain("references.py::test_file_is_kept_while_a_column_that_pads_with_blanks_names_it"),
+    ),
+    _step(
         "READ COMMITTED",
         "sql.py",
         'execute(using, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED")',
@@ -699,6 +713,13 @@ STEPS = (
         "if not inside_transaction and (connection.in_atomic_block or not connection.get_autocommit()):",
         "if False:",
         _drain("transactions.py::test_drain_inside_a_transaction_is_refused"),
+    ),
+    _step(
+        "no drain with marks of django-cleanup that nothing reads",
+        "drain/preflight.py",
+        'yield from (f"{what}. {advice}" for what, advice in leftovers())',
+        "yield from ()",
+        _drain("refusals.py::test_model_that_django_cleanup_was_told_to_ignore_is_refused"),
     ),
     _step(
         "no drain while paused or in a copy",
