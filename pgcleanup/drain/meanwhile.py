@@ -29,28 +29,28 @@ SELECT pg_catalog.pg_current_snapshot()::text,
                     THEN pg_catalog.sum(pg_stat_get_xact_tuples_inserted(c.oid)
                                         + pg_stat_get_xact_tuples_updated(c.oid)) END
           FROM pg_catalog.pg_class c
-         WHERE c.relkind IN ('r', 'f')),
-       -- Rows are counted where they lie: in a partition, or in a table that inherits.
-       ARRAY(SELECT CASE WHEN current_setting('track_counts')::bool THEN (
-                WITH RECURSIVE tree(oid) AS (
-                    SELECT to_regclass(w.quoted)::oid
-                     UNION ALL
-                    SELECT i.inhrelid FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid)
-                SELECT pg_catalog.sum(pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid))
-                  FROM tree) END
-               FROM unnest(%(large)s::text[]) WITH ORDINALITY AS w(quoted, i)
-              ORDER BY w.i)
+         WHERE c.relkind IN ('r', 'f'))
+"""
+# Rows are counted where they lie: in a partition, or in a table that inherits.
+_WRITTEN_IN = """
+SELECT CASE WHEN current_setting('track_counts')::bool THEN (
+         WITH RECURSIVE tree(oid) AS (
+             SELECT to_regclass(w.quoted)::oid
+              UNION ALL
+             SELECT i.inhrelid FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid)
+         SELECT pg_catalog.sum(pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid))
+           FROM tree) END
+  FROM unnest(%s::text[]) WITH ORDINALITY AS w(quoted, i)
+ ORDER BY w.i
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How things stand. Where a count is None, nobody can tell what this transaction has written."""
+    """How things stand. Where the count is None, nobody can tell what this transaction has written."""
 
     snapshot: str
     written: int | None
-    written_in: tuple[int | None, ...]
-    """By large table."""
 
 
 class Receivers:
@@ -104,10 +104,12 @@ class Meanwhile:
         self.elsewhere = elsewhere
         self.grace = grace
         self._at_the_check: Mark | None = None
+        self._written_in: list[int | None] = [None] * len(large)
 
     def begin(self) -> None:
         """Note how things stand before the check. What is committed between the two is asked about in vain."""
         self._at_the_check = self._mark()
+        self._written_in = self._count_large()
 
     def ask(self, claims: Sequence[Claim]) -> Answer:
         """Return what needs the names by now, as far as anything was written; an empty answer where nothing was.
@@ -121,9 +123,12 @@ class Meanwhile:
         if now == before and now.written is not None and not another:
             return Answer()
         # What was not known before, or cannot be known, is taken for written.
-        counts = zip(before.written_in if before else [None] * len(self.large), now.written_in, strict=True)
-        untouched = [earlier is not None and earlier == later and not another for earlier, later in counts]
-        without = {column.source for column, is_untouched in zip(self.large, untouched, strict=True) if is_untouched}
+        counts = zip(self.large, self._written_in, self._count_large(), strict=True)
+        without = {
+            column.source
+            for column, earlier, later in counts
+            if earlier is not None and earlier == later and not another
+        }
         names, claimed = [claim.name for claim in claims], [id_ for claim in claims for id_ in claim.ids]
         with fence.impatient():
             answer_elsewhere = self.elsewhere.check(self.key, names, self.grace) if another else Answer()
@@ -132,5 +137,10 @@ class Meanwhile:
         return answer
 
     def _mark(self) -> Mark:
-        snapshot, written, written_in = sql.fetch(self.using, _MARK, {"large": [one.table for one in self.large]})[0]
-        return Mark(snapshot, written, tuple(written_in))
+        return Mark(*sql.fetch(self.using, _MARK)[0])
+
+    def _count_large(self) -> list[int | None]:
+        """Return what this transaction has written to each large table."""
+        if not self.large:
+            return []
+        return [row[0] for row in sql.fetch(self.using, _WRITTEN_IN, [[column.table for column in self.large]])]
