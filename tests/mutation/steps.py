@@ -326,7 +326,7 @@ STEPS = (
         "triggers/__init__.py",
         "left = columns_of_another_version(using, catalog, columns, known, needed)",
         "left: list[coverage.KnownColumn] = []",
-        "tests/database/test_versions.py::test_row_names_its_file_still",
+        "tests/database/test_versions.py::TestCodeIsAhead",
     ),
     _step(
         "entries of a label that is another column's now",
