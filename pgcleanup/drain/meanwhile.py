@@ -132,7 +132,9 @@ class Meanwhile:
         names, claimed = [claim.name for claim in claims], [id_ for claim in claims for id_ in claim.ids]
         with fence.impatient():
             answer_elsewhere = self.elsewhere.check(self.key, names, self.grace) if another else Answer()
-            answer = references.check(self.using, self.columns, self.key, names, claimed, self.grace, without=without)
+            answer = references.check(
+                self.using, self.columns, self.key, names, claimed, self.grace, without=without, again=True
+            )
         answer.add(answer_elsewhere)
         return answer
 

@@ -139,11 +139,13 @@ def check(
     grace: timedelta,
     *,
     without: Collection[str] = (),
+    again: bool = False,
 ) -> Answer:
     """Ask this drain's own database about names of the storage `key`, of which `claimed` entries are ours.
 
     With None for `claimed`, as in a forecast, no entry is in the way. The rows of the sources in `without` are not
-    asked.
+    asked. `again`, in the transaction of a check, asks nothing anew of what the database knows of its columns: for a
+    few names that takes longer than the rows.
 
     One statement: with one for the rows and another for the entries, a name could pass from one to the
     other in between. It runs in a savepoint that is rolled back at once, which lets go of the locks on the
@@ -160,7 +162,7 @@ def check(
         "grace": grace,
         **_looked(columns),
     }
-    branches = [_KNOWN, _MOVED] if claimed is None else [_KNOWN, _MOVED, _ENTRIES]
+    branches = [*([] if again else [_KNOWN, _MOVED]), *([] if claimed is None else [_ENTRIES])]
     asked = FileColumns(column for column in columns.naming(key) if column.source not in without)
     return _ask(using, branches, asked, parameters)
 
