@@ -34,12 +34,15 @@ WITH old AS MATERIALIZED (
                 AND (NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = k.table_name)
                      OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
                                  WHERE a.attrelid = k.table_name AND a.attnum = k.attnum AND a.attisdropped))))
+), bounded AS MATERIALIZED (
+    SELECT o.*, (SELECT max(d.id) FROM {ledger} d
+                  WHERE d.operation = 'DROP' AND d.source IN (o.source, o.retired)) AS last
+      FROM old o
 ), mine AS MATERIALIZED (
     SELECT p.id, o.retired, o.storage_key
-      FROM old o
+      FROM bounded o
       JOIN {ledger} p ON p.source = o.source
-     WHERE p.id <= coalesce((SELECT max(d.id) FROM {ledger} d
-                              WHERE d.operation = 'DROP' AND d.source IN (o.source, o.retired)), p.id)
+     WHERE p.id <= coalesce(o.last, p.id)
        FOR UPDATE OF p {nowait}
 ), moved AS (
     UPDATE {ledger} p SET source = m.retired FROM mine m WHERE p.id = m.id

@@ -689,6 +689,27 @@ class Offer(models.Model):
         assert {entry.name for entry in history("scratch") if entry.source == "shop.offer.file"} == {"new.pdf"}
         assert not path.exists()
 
+    def test_many_that_wait_hold_no_migration_up(
+        self, live: App, scratch: Scratch, files: dict[str, Path], settings: Settings
+    ) -> None:
+        """Names that were let go since come after those of the dropped column, which left none when it went."""
+        settings.PGCLEANUP_RECORD_DROPPED = False
+        live.models(WITHOUT_FILE)
+        live.migration("0002_change", REMOVE_FILE)
+        live.migrate()
+        scratch.sql(
+            "INSERT INTO pending_file_deletion (source, name, operation, transaction_id, db_user, application_name)"
+            " SELECT source, concat(source, number), 'UPDATE', 1, '', '' FROM generate_series(1, 20000) AS g(number),"
+            " (VALUES (1, 'shop.offer.file'), (2, 'shop.offer.other')) AS v(i, source) ORDER BY i"
+        )
+        live.models(MODELS)
+        live.migration("0003_back", 'migrations.AddField("Offer", "file", models.FileField(default="")),')
+
+        live.migrate()
+
+        moved = scratch.sql("SELECT count(*) FROM pending_file_deletion WHERE source LIKE 'shop.offer.file@%'")
+        assert moved[0][0] >= 20_000
+
     def test_names_of_a_storage_that_nobody_has_any_more_are_left_alone_and_said_so(
         self, live: App, scratch: Scratch, files: dict[str, Path], settings: Settings
     ) -> None:
