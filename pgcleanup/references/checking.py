@@ -51,7 +51,10 @@ SELECT 'row', {source}, pg_catalog.concat({column}) FROM {table}
 _KNOWN = "SELECT 'column', source, storage_key FROM file_deletion_column"
 # Most projects have each app's tables in one database only. A note of a column without a table is no row of anybody's.
 _KNOWN_ELSEWHERE = f"{_KNOWN} WHERE table_name IS NOT NULL OR (attnum IS NULL AND source = ANY (%(with_table)s))"
-_HAS = "SELECT to_regclass('pending_file_deletion') IS NOT NULL, to_regclass('file_deletion_column') IS NOT NULL"
+_HAS = """
+SELECT to_regclass('pending_file_deletion') IS NOT NULL, to_regclass('file_deletion_column') IS NOT NULL,
+       to_regclass('django_migrations') IS NOT NULL
+"""
 
 # A column that the last `migrate` found, and that is no more where this process looks: it was dropped, or its table
 # or column was renamed or moved, or the search_path hides it. Its rows would not be asked, although the labels agree.
@@ -184,11 +187,14 @@ def check_elsewhere(using: str, columns: FileColumns, key: str, names: Sequence[
         "grace": grace,
         **_looked(columns),
     }
-    has_ledger, has_columns = sql.fetch(using, _HAS)[0]
+    has_ledger, has_columns, is_migrated = sql.fetch(using, _HAS)[0]
     branches = [*([_KNOWN_ELSEWHERE, _MOVED] if has_columns else []), *([_ENTRIES] if has_ledger else [])]
     naming = columns.naming(key)
     with drain_transaction(using):
         answer = _ask(using, branches, naming, parameters)
+    if not (has_columns or is_migrated):
+        # Nobody brings a table of ours there in step, such as one of an older system: a column that it lacks is none.
+        answer.asked = {source: True for source, is_there in answer.asked.items() if is_there}
     if not has_columns:
         answer.known = {(column.source, column.storage_key) for column in naming if column.source in answer.asked}
     expected = {source for source, _ in answer.known}

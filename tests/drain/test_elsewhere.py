@@ -14,7 +14,7 @@ from pgcleanup.ledger.fence import DRAIN_PARAMETERS
 from pgcleanup.models import Outcome
 from tests.drain.support import NOW, Stepped, agree, end_retry_waits, entries, let_go, orphaned, pending, put, settled
 from tests.project.models import Document
-from tests.support import alias_for, database
+from tests.support import alias_for, database, run_sql
 
 NAME = "docs/a.txt"
 
@@ -312,6 +312,22 @@ def test_table_that_another_database_does_not_have_is_no_difference(change, chan
     )
 
     assert drain().counts == {Outcome.DELETED: 1}
+    assert not path.exists()
+
+
+def test_table_of_an_older_system_that_happens_to_have_the_name_is_no_difference():
+    """Nobody migrates that database, and nobody should."""
+    path, kept = orphaned(NAME), put("docs/b.txt")
+    let_go("docs/b.txt")
+    name = f"{connections['default'].settings_dict['NAME']}_older"
+    with database(name) as url, alias_for("older", url):
+        run_sql("CREATE TABLE project_document (id int, title text)", using="older")
+        run_sql("CREATE TABLE project_attachment (id int, file text)", using="older")
+        run_sql("INSERT INTO project_attachment VALUES (1, 'docs/b.txt')", using="older")
+
+        assert drain().counts == {Outcome.DELETED: 1, Outcome.KEPT: 1}
+
+    assert kept.exists()
     assert not path.exists()
 
 
