@@ -61,7 +61,7 @@ def before_migrate(using: str, plan: Sequence[tuple[Any, bool]] = (), **kwargs: 
     from pgcleanup.triggers.drops import watch_drops
     from pgcleanup.triggers.unapplied import refuse_what_would_be_lost
 
-    refuse_what_would_be_lost(using, plan)
+    refuse_what_would_be_lost(plan)
     if connections[using].vendor == "postgresql":
         watch_drops(using)
 

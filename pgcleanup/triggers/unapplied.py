@@ -6,33 +6,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from pgcleanup.exceptions import OthersWouldBeUnapplied
-from pgcleanup.triggers import refuse_while_pending
 
 _OURS = "pgcleanup"
-_TAKES_TRIGGERS_OUT = "0002_triggers"
 
 
-def refuse_what_would_be_lost(using: str, plan: Sequence[tuple[Any, bool]]) -> None:
+def refuse_what_would_be_lost(plan: Sequence[tuple[Any, bool]]) -> None:
     """Stop a `migrate` before it takes anything back that nobody wants to lose.
 
     Args:
-        using: the database alias.
         plan: what `migrate` is about to do: migrations, and whether they are taken back.
 
     Raises:
         OthersWouldBeUnapplied: migrations of other apps come after those of ours that are taken back. Their tables
             would go with them.
-        PendingEntries: the triggers would go while entries are pending. Their migration says so as well, but by
-            then those after it are gone.
     """
     unapplied = [migration for migration, backwards in plan if backwards]
-    ours = {migration.name for migration in unapplied if migration.app_label == _OURS}
-    if not ours:
-        return
-    if others := [migration for migration in unapplied if migration.app_label != _OURS]:
+    others = [migration for migration in unapplied if migration.app_label != _OURS]
+    if others and len(others) < len(unapplied):
         raise OthersWouldBeUnapplied(_explained(others))
-    if _TAKES_TRIGGERS_OUT in ours:
-        refuse_while_pending(using)
 
 
 def _explained(others: list[Any]) -> str:
