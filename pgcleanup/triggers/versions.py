@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist
-from django.db import connections
-from django.db.migrations.exceptions import BadMigrationError, NodeNotFoundError
+from django.db import connections, transaction
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.migrations.state import ProjectState
 from django.db.models import FileField
 
 from pgcleanup import sql
@@ -25,8 +26,10 @@ from pgcleanup.triggers.coverage import KnownColumn
 
 _THERE = """
 SELECT k.source FROM {table} k
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.table_name AND a.attnum = k.attnum AND NOT a.attisdropped
+  JOIN pg_catalog.pg_class c ON c.oid = k.table_name
  WHERE k.source = ANY(%s)
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                    WHERE a.attrelid = k.table_name AND a.attnum = k.attnum AND a.attisdropped)
 """
 
 
@@ -80,37 +83,59 @@ class Migrated:
     """What the migrations that are applied have made. Loaded when it is asked for: it takes long."""
 
     def __init__(self, using: str) -> None:
-        self._connection = connections[using]
-        self._loader: MigrationLoader | None = None
+        self._using = using
 
     def have(self, row: KnownColumn) -> bool:
         """Whether they say that there is such a file column, or whether newer ones may: those of other code."""
-        label, model, field = row.source.split(".")
         try:
-            loader = self._loader = self._loader or MigrationLoader(self._connection, ignore_no_migrations=True)
-        except (NodeNotFoundError, BadMigrationError):
+            # A savepoint: a role that may not read django_migrations must not take the caller's transaction down.
+            with transaction.atomic(using=self._using):
+                return self._have(row)
+        except Exception:  # whatever a project's migrations raise: what they say is not known
             return True
+
+    def _have(self, row: KnownColumn) -> bool:
+        label, model, field = row.source.split(".")
+        loader = self._loader
         if label not in loader.migrated_apps:
             return False
         if self._last_applied(label) not in {name for app, name in loader.disk_migrations if app == label}:
             return True
-        applied = [node for node in loader.graph.nodes if node in loader.applied_migrations]
-        of_model = loader.project_state(applied).models.get((label, model))
+        of_model = self._state.models.get((label, model))
         found = of_model.fields.get(field) if of_model else None
         # An extra reference is a field of any class.
         return isinstance(found, FileField) or (found is not None and row.storage_key is None)
 
+    @cached_property
+    def _loader(self) -> MigrationLoader:
+        return MigrationLoader(connections[self._using], ignore_no_migrations=True)
+
+    @cached_property
+    def _state(self) -> ProjectState:
+        loader = self._loader
+        return loader.project_state([node for node in loader.graph.nodes if node in loader.applied_migrations])
+
     def _last_applied(self, label: str) -> str | None:
         # Not any that this code lacks: those that a squashed one has replaced stay in the table for ever.
-        of_app = MigrationRecorder(self._connection).migration_qs.filter(app=label)
+        of_app = MigrationRecorder(connections[self._using]).migration_qs.filter(app=label)
         return of_app.order_by("id").values_list("name", flat=True).last()
 
 
 def _going(known: Iterable[KnownColumn], needed: Sequence[KnownColumn]) -> Iterator[KnownColumn]:
     """Yield the rows whose column no label of this code has, and whose own label has no column."""
-    places = {row.place for row in needed if row.attnum}
-    labels = {row.source for row in needed if row.attnum}
-    return (row for row in known if row.attnum and row.place not in places and row.source not in labels)
+    known = list(known)
+    now = {row.source: row for row in needed if row.attnum}
+    # After a dump and restore columns have lower numbers: there a number tells nothing of who has the column.
+    renumbered = {
+        row.table_oid
+        for row in known
+        if row.attnum
+        and row.source in now
+        and now[row.source].table_oid == row.table_oid
+        and (now[row.source].attnum or 0) < row.attnum
+    }
+    places = {row.place for row in now.values() if row.table_oid not in renumbered}
+    return (row for row in known if row.attnum and row.place not in places and row.source not in now)
 
 
 def _is_left_out_by_settings(row: KnownColumn, needed: Sequence[KnownColumn]) -> bool:

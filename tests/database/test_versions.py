@@ -208,6 +208,67 @@ class TestCodeIsBehind:
         assert known() == {"shop.offer.other"}
 
 
+class TestNumbers:
+    """A dump and restore gives columns lower numbers than those that the database knows."""
+
+    def test_row_of_a_column_that_only_newer_code_has_names_its_file_still(self, live: App, scratch: Scratch) -> None:
+        live.models(MORE)
+        live.migration("0002_more", ADD)
+        live.migrate()
+        path = let_a_shared_name_go(scratch, "more")
+        scratch.sql("UPDATE file_deletion_column SET attnum = attnum + 7 WHERE source LIKE 'shop.%'")
+        live.models(MODELS)
+        (live.folder / "migrations" / "0002_more.py").unlink()
+
+        live.migrate()
+        code, said = drain()
+
+        assert (code, path.exists()) == (3, True), said
+
+    def test_row_of_a_column_whose_number_another_one_has_by_now_names_its_file_still(
+        self, live: App, scratch: Scratch
+    ) -> None:
+        path = let_a_shared_name_go(scratch)
+        scratch.sql("UPDATE file_deletion_column SET attnum = attnum + 1 WHERE source LIKE 'shop.%'")
+        live.models(RENAMED)
+        live.migration("0002_change", RENAME)
+
+        migrate("pgcleanup")
+        code, said = drain()
+
+        assert (code, path.exists()) == (3, True), said
+
+
+class TestNobodyCanTell:
+    """What the migrations say cannot be found out."""
+
+    def test_role_that_may_not_read_which_migrations_are_applied_is_told_the_same(
+        self, live: App, scratch: Scratch
+    ) -> None:
+        live.models(WITHOUT)
+        scratch.sql("CREATE ROLE clerk_of_versions; GRANT SELECT ON file_deletion_column TO clerk_of_versions")
+        try:
+            with connections["scratch"].cursor() as cursor:
+                cursor.execute("SET ROLE clerk_of_versions")
+                found = inspect("scratch")
+                cursor.execute("RESET ROLE")
+        finally:
+            scratch.sql("DROP OWNED BY clerk_of_versions; DROP ROLE clerk_of_versions")
+
+        assert found is not None
+        assert [row.source for row in found.left] == ["shop.offer.file"]
+
+    def test_migration_that_cannot_be_imported_is_nothing_to_fail_for(self, live: App, scratch: Scratch) -> None:
+        live.models(WITHOUT)
+        live.migration("0002_change", "there_is_no_such_name")
+        live.forget_migrations()
+
+        report = sync("scratch")
+
+        assert report is not None
+        assert report.left == ["shop.offer.file"]
+
+
 class TestNoOtherVersion:
     """What the models and the migrations agree on goes, although the column is there."""
 
