@@ -532,7 +532,7 @@ class Gallery(models.Model):
 
 
 def test_arrays_of_file_names_are_named_since_they_protect_nothing(tmp_path: Path) -> None:
-    done = run(project(tmp_path / "p", "pgtrigger", "pgcleanup", models=ARRAYS), "check")
+    done = run(project(tmp_path / "p", "django.contrib.postgres", "pgtrigger", "pgcleanup", models=ARRAYS), "check")
 
     assert done.returncode == 0, done.stderr
     assert (
