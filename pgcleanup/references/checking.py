@@ -35,7 +35,6 @@ _SECONDS_BETWEEN_CHECKS = 0.1
 # The names once, however many columns there are. = ANY (SELECT ...), never = ANY (an array): as a generic plan
 # that one searches the array row by row.
 _ASKED = "WITH asked AS MATERIALIZED (SELECT pg_catalog.unnest(%(names)s::text[]) AS name)"
-#
 # The answer is the value that was compared: of a char(n) that is the name, and concat() gives the name with blanks.
 _NAMED = """
 SELECT 'row', {source}, {compared}::text FROM {table}

@@ -22,15 +22,16 @@ CREATE TABLE IF NOT EXISTS {table} (
 )
 """
 _READ = "SELECT source, table_name::oid::bigint, attnum, storage_key FROM {table}"
-# PostgreSQL remembers the numbers of columns that were dropped. One that is merely not there has another number
-# since a dump and restore, or its app left INSTALLED_APPS, and its rows, which nobody reads any more, name files.
-_VANISHED = """
-SELECT k.source FROM {table} k
- WHERE k.table_name IS NOT NULL
-   AND (NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = k.table_name)
-        OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
-                    WHERE a.attrelid = k.table_name AND a.attnum = k.attnum AND a.attisdropped))
+# Of a row k of the column table. PostgreSQL remembers the numbers of columns that were dropped. One that is merely not
+# there has another number since a dump and restore, or its app left INSTALLED_APPS, and its rows, which nobody reads
+# any more, name files.
+HAS_VANISHED = """
+(k.table_name IS NOT NULL
+ AND (NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = k.table_name)
+      OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                  WHERE a.attrelid = k.table_name AND a.attnum = k.attnum AND a.attisdropped)))
 """
+_VANISHED = f"SELECT k.source FROM {{table}} k WHERE {HAS_VANISHED}"  # noqa: S608 -- only constants
 # The row stays as a note of where the files are: entries may wait, or be committed later by a transaction that wrote
 # them under the old label. Attribute number 0 is no column's.
 _DROP = "UPDATE {table} SET table_name = NULL, attnum = 0 WHERE source = ANY(%s) AND storage_key IS NOT NULL"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pgcleanup import sql
 from pgcleanup.conf import settings
 from pgcleanup.triggers.catalog import COLUMN_TABLE, Ledger
-from pgcleanup.triggers.coverage import KnownColumn
+from pgcleanup.triggers.coverage import HAS_VANISHED, KnownColumn
 from pgcleanup.triggers.install import LOCK, with_retries
 from pgcleanup.triggers.render import LEDGER
 
@@ -29,11 +29,7 @@ WITH old AS MATERIALIZED (
       FROM {columns} k
       JOIN unnest(%(sources)s::text[], %(keys)s::text[]) AS w(source, storage_key) ON w.source = k.source
      WHERE k.storage_key IS NOT NULL AND k.storage_key IS DISTINCT FROM w.storage_key
-       AND (k.attnum = 0
-            OR (k.table_name IS NOT NULL
-                AND (NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = k.table_name)
-                     OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
-                                 WHERE a.attrelid = k.table_name AND a.attnum = k.attnum AND a.attisdropped))))
+       AND (k.attnum = 0 OR {has_vanished})
 ), bounded AS MATERIALIZED (
     SELECT o.*, (SELECT max(d.id) FROM {ledger} d
                   WHERE d.operation = 'DROP' AND d.source IN (o.source, o.retired)) AS last
@@ -85,4 +81,4 @@ def _retire(using: str, ledger: Ledger, taken: Mapping[str, str | None], nowait:
     names = {"columns": COLUMN_TABLE, "ledger": LEDGER}
     tables = {part: sql.literal_percent(sql.qualified(ledger.schema, name)) for part, name in names.items()}
     parameters = {"sources": list(taken), "keys": list(taken.values()), "mark": _MARK}
-    sql.execute(using, _RETIRE.format(nowait=nowait, **tables), parameters)
+    sql.execute(using, _RETIRE.format(nowait=nowait, has_vanished=HAS_VANISHED, **tables), parameters)

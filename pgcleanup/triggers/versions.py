@@ -22,15 +22,12 @@ from django.db.models import FileField
 from pgcleanup import sql
 from pgcleanup.columns import FileColumn, FileColumns
 from pgcleanup.triggers.catalog import COLUMN_TABLE, Catalog
-from pgcleanup.triggers.coverage import KnownColumn
+from pgcleanup.triggers.coverage import HAS_VANISHED, KnownColumn
 
-_THERE = """
-SELECT k.source FROM {table} k
-  JOIN pg_catalog.pg_class c ON c.oid = k.table_name
- WHERE k.source = ANY(%s)
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
-                    WHERE a.attrelid = k.table_name AND a.attnum = k.attnum AND a.attisdropped)
-"""
+_THERE = f"""
+SELECT k.source FROM {{table}} k
+ WHERE k.source = ANY(%s) AND k.table_name IS NOT NULL AND NOT {HAS_VANISHED}
+"""  # noqa: S608 -- only constants
 
 
 def columns_of_another_version(
