@@ -54,6 +54,20 @@ def sources() -> set[str]:
     return {entry.source for entry in ledger("scratch") if entry.operation == "DROP"}
 
 
+def take_file_away(live: App) -> None:
+    """Release models without the file field."""
+    live.models(WITHOUT_FILE)
+    live.migration("0002_change", REMOVE_FILE)
+    live.migrate()
+
+
+def bring_file_back(live: App) -> None:
+    """Release models with one of that name."""
+    live.models(MODELS)
+    live.migration("0003_back", 'migrations.AddField("Offer", "file", models.FileField(default="")),')
+    live.migrate()
+
+
 def drained() -> DrainReport:
     return drain(using="scratch")
 
@@ -407,9 +421,7 @@ class TestDrained:
     def test_files_of_a_removed_field_are_deleted_and_those_of_others_stay(
         self, live: App, scratch: Scratch, files: dict[str, Path]
     ) -> None:
-        live.models(WITHOUT_FILE)
-        live.migration("0002_change", REMOVE_FILE)
-        live.migrate()
+        take_file_away(live)
 
         report = drained()
 
@@ -431,9 +443,7 @@ class TestDrained:
         self, live: App, scratch: Scratch, files: dict[str, Path]
     ) -> None:
         scratch.sql("UPDATE shop_offer SET other = file WHERE file = 'later.pdf'")
-        live.models(WITHOUT_FILE)
-        live.migration("0002_change", REMOVE_FILE)
-        live.migrate()
+        take_file_away(live)
 
         drained()
 
@@ -479,9 +489,7 @@ class TestDrained:
     def test_name_in_a_storage_that_nobody_has_any_more_is_left_alone_and_said_so(
         self, live: App, scratch: Scratch, settings: Settings, tmp_path: Path
     ) -> None:
-        live.models(WITHOUT_FILE)
-        live.migration("0002_change", REMOVE_FILE)
-        live.migrate()
+        take_file_away(live)
         scratch.sql("UPDATE file_deletion_column SET storage_key = 'gone' WHERE source = 'shop.offer.file'")
 
         report = drained()
@@ -505,9 +513,7 @@ class TestDrained:
         self, live: App, scratch: Scratch, files: dict[str, Path]
     ) -> None:
         heard: list[Any] = []
-        live.models(WITHOUT_FILE)
-        live.migration("0002_change", REMOVE_FILE)
-        live.migrate()
+        take_file_away(live)
         for signal in (cleanup_pre_delete, cleanup_post_delete):
             signal.connect(lambda **kwargs: heard.append(kwargs), weak=False, dispatch_uid="test")
 
@@ -536,9 +542,7 @@ class TestDrained:
     def test_note_of_a_dropped_column_goes_when_its_entries_have_gone(
         self, live: App, scratch: Scratch, files: dict[str, Path]
     ) -> None:
-        live.models(WITHOUT_FILE)
-        live.migration("0002_change", REMOVE_FILE)
-        live.migrate()
+        take_file_away(live)
         noted = scratch.sql("SELECT table_name, attnum FROM file_deletion_column WHERE source = 'shop.offer.file'")
         drained()
         live.models("")
@@ -551,12 +555,8 @@ class TestDrained:
     def test_field_that_comes_back_has_its_entries_again(
         self, live: App, scratch: Scratch, files: dict[str, Path]
     ) -> None:
-        live.models(WITHOUT_FILE)
-        live.migration("0002_change", REMOVE_FILE)
-        live.migrate()
-        live.models(MODELS)
-        live.migration("0003_back", 'migrations.AddField("Offer", "file", models.FileField(default="")),')
-        live.migrate()
+        take_file_away(live)
+        bring_file_back(live)
         scratch.sql("UPDATE shop_offer SET file = 'later.pdf' WHERE other = 'other-later.pdf'")
 
         drained()
@@ -673,12 +673,8 @@ class Offer(models.Model):
     def test_names_of_an_earlier_release_keep_to_their_storage(
         self, live: App, scratch: Scratch, files: dict[str, Path]
     ) -> None:
-        live.models(WITHOUT_FILE)
-        live.migration("0002_change", REMOVE_FILE)
-        live.migrate()
-        live.models(MODELS)
-        live.migration("0003_back", 'migrations.AddField("Offer", "file", models.FileField(default="")),')
-        live.migrate()
+        take_file_away(live)
+        bring_file_back(live)
         path = put("new.pdf")
         scratch.sql("UPDATE shop_offer SET file = 'new.pdf'; UPDATE shop_offer SET file = ''")
 
@@ -694,18 +690,14 @@ class Offer(models.Model):
     ) -> None:
         """Names that were let go since come after those of the dropped column, which left none when it went."""
         settings.PGCLEANUP_RECORD_DROPPED = False
-        live.models(WITHOUT_FILE)
-        live.migration("0002_change", REMOVE_FILE)
-        live.migrate()
+        take_file_away(live)
         scratch.sql(
             "INSERT INTO pending_file_deletion (source, name, operation, transaction_id, db_user, application_name)"
             " SELECT source, concat(source, number), 'UPDATE', 1, '', '' FROM generate_series(1, 20000) AS g(number),"
             " (VALUES (1, 'shop.offer.file'), (2, 'shop.offer.other')) AS v(i, source) ORDER BY i"
         )
-        live.models(MODELS)
-        live.migration("0003_back", 'migrations.AddField("Offer", "file", models.FileField(default="")),')
 
-        live.migrate()
+        bring_file_back(live)
 
         moved = scratch.sql("SELECT count(*) FROM pending_file_deletion WHERE source LIKE 'shop.offer.file@%'")
         assert moved[0][0] >= 20_000

@@ -72,6 +72,19 @@ def drain() -> tuple[int, str]:
     return 0, out.getvalue() + errors.getvalue()
 
 
+def release(live: App, models: str, operations: str) -> None:
+    """Deploy models and the migration that goes with them, and apply it."""
+    live.models(models)
+    live.migration("0002_change", operations)
+    live.migrate()
+
+
+def roll_code_back(live: App) -> None:
+    """Deploy the first release again, which does not have the migration."""
+    live.models(MODELS)
+    (live.folder / "migrations" / "0002_change.py").unlink()
+
+
 def migrate(*arguments: str) -> None:
     call_command("migrate", *arguments, database="scratch", verbosity=0, skip_checks=True)
 
@@ -141,9 +154,7 @@ class TestMigrationsTakenBack:
     """By the code that has them, before the code that goes with the database is deployed again."""
 
     def test_row_names_its_file_still(self, live: App, scratch: Scratch) -> None:
-        live.models(RENAMED)
-        live.migration("0002_change", RENAME)
-        live.migrate()
+        release(live, RENAMED, RENAME)
         path = let_a_shared_name_go(scratch, "scan")
 
         live.migrate("0001_initial")
@@ -152,9 +163,7 @@ class TestMigrationsTakenBack:
         assert (code, path.exists()) == (3, True), said
 
     def test_name_that_goes_before_the_other_code_is_there_is_recorded(self, live: App, scratch: Scratch) -> None:
-        live.models(RENAMED)
-        live.migration("0002_change", RENAME)
-        live.migrate()
+        release(live, RENAMED, RENAME)
         scratch.sql("DELETE FROM pending_file_deletion")
 
         live.migrate("0001_initial")
@@ -168,11 +177,8 @@ class TestCodeIsBehind:
 
     @pytest.fixture
     def behind(self, live: App, scratch: Scratch) -> App:
-        live.models(MORE)
-        live.migration("0002_more", ADD)
-        live.migrate()
-        live.models(MODELS)
-        (live.folder / "migrations" / "0002_more.py").unlink()
+        release(live, MORE, ADD)
+        roll_code_back(live)
         return live
 
     def test_row_names_its_file_still(self, behind: App, scratch: Scratch) -> None:
@@ -212,13 +218,10 @@ class TestNumbers:
     """A dump and restore gives columns lower numbers than those that the database knows."""
 
     def test_row_of_a_column_that_only_newer_code_has_names_its_file_still(self, live: App, scratch: Scratch) -> None:
-        live.models(MORE)
-        live.migration("0002_more", ADD)
-        live.migrate()
+        release(live, MORE, ADD)
         path = let_a_shared_name_go(scratch, "more")
         scratch.sql("UPDATE file_deletion_column SET attnum = attnum + 7 WHERE source LIKE 'shop.%'")
-        live.models(MODELS)
-        (live.folder / "migrations" / "0002_more.py").unlink()
+        roll_code_back(live)
 
         live.migrate()
         code, said = drain()
